@@ -1,0 +1,1 @@
+//! Ironwarp userspace driver.

@@ -1,0 +1,1 @@
+//! Ironwarp golden model.

@@ -1,0 +1,2 @@
+//! The `ironwarp` command.
+fn main() {}
