@@ -325,7 +325,7 @@ mod tests {
 
     /// The pseudocode of RFC 7306 section 5.1.1.
     fn fetch_add_bit_by_bit(original: u64, add: u64, mask: u64) -> u64 {
-        let (mut result, mut carry) = (0, 0);
+        let (mut result, mut carry) = (0u64, 0u64);
         for bit in 0..64 {
             let sum = carry + (original >> bit & 1) + (add >> bit & 1);
             result |= (sum & 1) << bit;
@@ -335,10 +335,10 @@ mod tests {
     }
 
     fn compare_swap_bit_by_bit(original: u64, compare: u64, cmask: u64, swap: u64, smask: u64) -> u64 {
-        if (0..64).any(|b| cmask >> b & 1 == 1 && original >> b & 1 != compare >> b & 1) {
+        if (0..64u32).any(|b| cmask >> b & 1 == 1 && original >> b & 1 != compare >> b & 1) {
             return original;
         }
-        let pick = |b| if smask >> b & 1 == 1 { swap >> b & 1 } else { original >> b & 1 };
+        let pick = |b: u32| if smask >> b & 1 == 1 { swap >> b & 1 } else { original >> b & 1 };
         (0..64).fold(0, |result, b| result | pick(b) << b)
     }
 
