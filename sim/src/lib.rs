@@ -1,1 +1,2 @@
 //! Ironwarp golden model.
+pub mod model;
