@@ -1,1 +1,5 @@
 //! Ironwarp golden model.
+
+pub mod link;
+pub mod pcap;
+pub mod world;
