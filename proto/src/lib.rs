@@ -3,5 +3,6 @@
 //! Nothing here has state or does input and output: types, checked parsing, emission.
 #![forbid(unsafe_code)]
 
+pub mod abi;
 pub mod pins;
 pub mod seq;
