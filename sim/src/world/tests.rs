@@ -1,4 +1,5 @@
 use super::*;
+use ironwarp_driver::transport::{HostMemory, InProcess, Transport, Wait};
 use proptest::prelude::*;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -222,6 +223,19 @@ fn everything_at_an_instant_arrives_before_anything_is_sent() {
 }
 
 #[test]
+fn software_reaches_its_device_through_the_transport() {
+    let (world, probes) = world(2, 1);
+    let memories = vec![HostMemory::new(), HostMemory::new()];
+    let transports = InProcess::attach_all(Arc::new(Mutex::new(world)), memories);
+    transports[0].write32(0, 1).unwrap();
+    while transports[1].wait(Some(1_500)).unwrap() != Wait::Deadline {
+        assert_eq!(transports[1].read32(8), Ok(8), "polling");
+    }
+    assert_eq!(probes[1].received(), [(1_000, frame(1, 0, 0))]);
+    assert_eq!((transports[0].now(), transports[0].wait(None)), (1_500, Ok(Wait::Idle)));
+}
+
+#[test]
 fn scripts_replace_frames_in_flight() {
     let (mut world, probes) = world(2, 1);
     world.intercept(|_, _, frame| match frame[17] {
@@ -267,8 +281,10 @@ fn nodes_that_do_not_exist_are_told_or_ignored() {
     assert_eq!(empty.stats(0).unwrap().sent.frames, 3);
 }
 
+type Sent = Vec<(Nanos, usize, Frame)>;
+
 /// Two nodes that echo over links with every fault; returns all that was sent and the statistics.
-fn storm(seed: u64, config: LinkConfig) -> (Vec<(Nanos, usize, Frame)>, Vec<NodeStats>, Vec<Probe>) {
+fn storm(seed: u64, config: LinkConfig) -> (Sent, Vec<NodeStats>, Vec<Probe>) {
     let (mut world, probes) = world(2, seed);
     world.connect(config).unwrap();
     let log = Arc::new(Mutex::new(Vec::new()));
