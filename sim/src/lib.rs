@@ -1,1 +1,5 @@
-//! Ironwarp golden model.
+//! Ironwarp golden model, links and the `ironwarp` command.
+#![forbid(unsafe_code)]
+
+pub mod cmd;
+pub mod decode;

@@ -63,6 +63,11 @@ impl Deframer {
         Deframer { markers, crc, offset: 0, partial: Vec::new() }
     }
 
+    /// For a stream met `offset` bytes behind its start, where an FPDU begins (with its leading marker, if one is due).
+    pub fn at(markers: bool, crc: bool, offset: u64) -> Deframer {
+        Deframer { offset, ..Deframer::new(markers, crc) }
+    }
+
     /// Takes the next bytes; returns the FPDUs that they complete, in order.
     pub fn push(&mut self, mut bytes: &[u8]) -> Vec<Fpdu> {
         let mut complete = Vec::new();
