@@ -334,12 +334,10 @@ impl Connection {
     fn framing(&self, d: usize) -> Framing {
         let flags = |end: usize| self.halves[end].mpa.map(|(_, flags)| flags);
         let (own, peer) = (flags(d), flags(1 - d));
-        Framing {
-            markers: peer.is_some_and(|peer| peer.markers),
-            crc: match (own, peer) {
-                (Some(own), Some(peer)) => Some(own.crc || peer.crc),
-                _ => None,
-            },
+        match (own, peer) {
+            (Some(own), Some(peer)) => Framing { markers: peer.markers, crc: Some(own.crc || peer.crc) },
+            // Without both frames it is not known whether there are markers, or where: none is the guess.
+            _ => Framing::default(),
         }
     }
 
@@ -371,11 +369,22 @@ impl Connection {
 
     /// Bytes of a direction that is in FPDUs.
     fn fpdus(&mut self, d: usize, stamp: Stamp, bytes: &[u8], events: &mut Vec<Event>) {
+        let guessed = self.framing(d).crc.is_none();
         let State::Fpdus(deframer) = &mut self.halves[d].state else { return };
-        for fpdu in deframer.push(bytes) {
+        let fpdus = deframer.push(bytes);
+        let count = fpdus.len();
+        let ends_here = deframer.pending() == 0;
+        for (index, fpdu) in fpdus.into_iter().enumerate() {
             let segment = Segment::new(fpdu);
             // A header that makes no sense and no CRC that vouches for it: the framing is lost.
-            let lost = segment.opcode.is_none() && segment.crc != FpduCrc::Good;
+            let mut lost = segment.opcode.is_none() && segment.crc != FpduCrc::Good;
+            if guessed && !segment.is_certain() {
+                // Shown only if it ends with its segment, as a damaged FPDU does, and one with a marker in it does not.
+                if !(segment.is_regular() && ends_here && index + 1 == count) {
+                    return self.search_fpdus(d);
+                }
+                lost = true;
+            }
             events.push(self.event(d, stamp, Detail::Segment(segment)));
             if lost {
                 return self.search_fpdus(d);

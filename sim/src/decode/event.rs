@@ -46,6 +46,8 @@ pub struct Segment {
     pub payload: Vec<u8>,
     /// What the CRC field says.
     pub crc: FpduCrc,
+    /// The CRC field, as on the wire.
+    pub crc_field: [u8; 4],
     /// The first marker that is wrong.
     pub marker_mismatch: Option<MarkerMismatch>,
 }
@@ -67,6 +69,7 @@ impl Segment {
             opcode,
             payload,
             crc: fpdu.crc,
+            crc_field: fpdu.crc_field,
             marker_mismatch: fpdu.marker_mismatch,
         }
     }
@@ -74,27 +77,39 @@ impl Segment {
     /// Every field is as a sender that follows the RFCs writes it: what looks like this is an FPDU.
     pub fn is_regular(&self) -> bool {
         let (Some(header), Some(opcode)) = (self.header, self.opcode) else { return false };
-        let length_fits = match opcode {
-            Opcode::ReadRequest => self.payload.len() == ReadRequest::LEN,
-            Opcode::Terminate => self.payload.len() >= Terminate::CONTROL_LEN,
-            Opcode::AtomicRequest => self.payload.len() == AtomicRequest::LEN,
-            Opcode::AtomicResponse => self.payload.len() == AtomicResponse::LEN,
-            Opcode::ImmediateData | Opcode::ImmediateDataSolicited => {
-                self.payload.len() == ImmediateData::LEN
-            }
-            _ => true,
-        };
-        let queue_fits = match header {
+        let fits = match header {
             DdpHeader::Tagged { .. } => true,
-            DdpHeader::Untagged { qn, msn, inv_stag, .. } => {
-                opcode.queue_number() == Some(qn) && msn != 0 && (opcode.invalidates() || inv_stag == 0)
+            DdpHeader::Untagged { qn, msn, mo, inv_stag, last, .. } => {
+                let length_fits = match opcode {
+                    Opcode::ReadRequest => self.payload.len() == ReadRequest::LEN,
+                    Opcode::Terminate => self.payload.len() >= Terminate::CONTROL_LEN,
+                    Opcode::AtomicRequest => self.payload.len() == AtomicRequest::LEN,
+                    Opcode::AtomicResponse => self.payload.len() == AtomicResponse::LEN,
+                    Opcode::ImmediateData | Opcode::ImmediateDataSolicited => {
+                        self.payload.len() == ImmediateData::LEN
+                    }
+                    _ => true,
+                };
+                let is_whole = opcode.is_send() || mo == 0 && last;
+                let invalidates = opcode.invalidates() || inv_stag == 0;
+                length_fits && is_whole && invalidates && opcode.queue_number() == Some(qn) && msn != 0
             }
         };
         header.version() == ironwarp_proto::ddp::VERSION
             && rdmap::version_of(header.rdmap_control()) == rdmap::VERSION
             && header.rdmap_control() & 0x30 == 0
-            && length_fits
-            && queue_fits
+            && fits
+    }
+
+    /// What stands for the framing where nobody has said how the stream is framed: a right CRC, or a CRC field of zero,
+    /// with regular headers.
+    pub fn is_certain(&self) -> bool {
+        let crc_fits = match self.crc {
+            FpduCrc::Good => true,
+            FpduCrc::None => self.crc_field == [0; 4],
+            FpduCrc::Bad => false,
+        };
+        crc_fits && self.is_regular()
     }
 
     /// The header of the message is in this segment: it is untagged and the first.

@@ -25,9 +25,9 @@ const WEIGHT_NO_CRC: u32 = 1;
 /// What is known of the FPDUs of a direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Framing {
-    /// Markers are in use, and the first is this byte of the stream (sequence number).
+    /// Markers are in use, and where the first one is is known.
     pub markers: bool,
-    /// CRCs are in use; `None`: not known.
+    /// CRCs are in use; `None`: not both MPA frames were seen, and all this is guessed.
     pub crc: Option<bool>,
 }
 
@@ -159,16 +159,14 @@ impl Search {
         let mut weight: u32 = 0;
         let mut with_crc = self.framing.crc;
         for fpdu in Deframer::at(self.framing.markers, false, offset).push(bytes) {
-            let end = (fpdu.offset - offset) as usize + fpdu.wire_len as usize;
-            let zero = bytes[..end].ends_with(&[0; 4]);
-            let (crc, markers_fit) = (fpdu.crc, fpdu.marker_mismatch.is_none());
-            let good = crc == FpduCrc::Good;
+            let markers_fit = fpdu.marker_mismatch.is_none();
+            let segment = Segment::new(fpdu);
+            let good = segment.crc == FpduCrc::Good;
             // What the first field holds decides whether CRCs are in use.
-            let crc_fits = match *with_crc.get_or_insert(good) {
-                true => good,
-                false => good || zero || self.framing.crc.is_some(),
-            };
-            if !crc_fits || !markers_fit || !Segment::new(fpdu).is_regular() {
+            let crc_fits = good || !*with_crc.get_or_insert(good);
+            let certain =
+                if self.framing.crc.is_some() { segment.is_regular() } else { segment.is_certain() };
+            if !crc_fits || !markers_fit || !certain {
                 // Behind good FPDUs a bad one ends the proof, not the finding.
                 if weight >= CERTAIN {
                     break;
