@@ -1,7 +1,7 @@
 //! Reading captures of iWARP traffic: what two peers said to each other, FPDU by FPDU.
 //!
-//! [`packets`] takes frames out of a file, [`link`] the IPv4 packet out of a frame, [`follow`] puts the TCP segments of
-//! one direction in order, [`search`] finds MPA in a stream, and [`Decoder`] puts them together into [`Event`]s.
+//! `packets` takes frames out of a file, `link` the IPv4 packet out of a frame, `follow` puts the TCP segments of
+//! one direction in order, `search` finds MPA in a stream, and [`Decoder`] puts them together into [`Event`]s.
 
 mod decoder;
 mod event;
