@@ -92,8 +92,10 @@ impl Congestion {
                 self.discards = true;
                 self.recovering = false;
                 self.cwnd = self.ssthresh;
+                // What was sent before the segment resent has arrived before it; what was sent since may come.
+                let since = (una + flight).diff(self.recover).max(0) as u32;
                 self.recover = una + flight;
-                self.expect_stale(flight);
+                self.expect_stale(since);
                 return Reaction::GoBack;
             }
             if !una.before(self.recover) {
@@ -138,7 +140,7 @@ impl Congestion {
                 self.recover = max;
             }
             self.cwnd = self.ssthresh;
-            self.expect_stale(flight);
+            self.expect_stale(flight.saturating_sub((self.duplicates + 1) * self.mss));
             return Reaction::GoBack;
         }
         // RFC 6582 section 3.2 step 1, with the ACK heuristic of section 4.1.
@@ -153,10 +155,10 @@ impl Congestion {
         Reaction::FastRetransmit
     }
 
-    /// Each segment in flight may still cause a duplicate ACK that says nothing new.
-    fn expect_stale(&mut self, flight: u32) {
+    /// Each segment of these `bytes` in flight may still cause a duplicate ACK that says nothing new.
+    fn expect_stale(&mut self, bytes: u32) {
         self.duplicates = 0;
-        self.threshold = DUPLICATES + flight.div_ceil(self.mss);
+        self.threshold = DUPLICATES + bytes.div_ceil(self.mss);
     }
 
     /// The retransmission timer ran out (RFC 5681 section 3.1); `first` for the first time of this segment.
@@ -166,7 +168,9 @@ impl Congestion {
         }
         self.cwnd = self.mss;
         self.acked = 0;
-        self.expect_stale(flight);
+        // What was in flight has long arrived or gone.
+        self.duplicates = 0;
+        self.threshold = DUPLICATES;
         self.recovering = false;
         self.recover = max;
     }
@@ -236,11 +240,14 @@ mod tests {
         // Nine segments behind the lost one arrived; the ACK covers only the one resent.
         assert_eq!(c.on_ack(MSS, Seq(MSS), 9 * MSS, Some(Seq(MSS))), Reaction::GoBack);
         assert_eq!(c.cwnd(), 5 * MSS);
-        for _ in 0..9 + DUPLICATES - 1 {
-            assert_eq!(c.on_duplicate(Seq(MSS), max, 9 * MSS), Reaction::None, "stale duplicates");
+        for _ in 0..DUPLICATES - 1 {
+            assert_eq!(c.on_duplicate(Seq(MSS), max, 9 * MSS), Reaction::None);
         }
         assert_eq!(c.on_duplicate(Seq(MSS), max, 9 * MSS), Reaction::GoBack, "what was resent is lost too");
         assert_eq!(c.cwnd(), 5 * MSS, "the same window is halved once");
+        for _ in 0..5 + DUPLICATES - 1 {
+            assert_eq!(c.on_duplicate(Seq(MSS), max, 9 * MSS), Reaction::None, "stale duplicates");
+        }
         c.on_ack(9 * MSS, max, 0, None);
         for _ in 0..DUPLICATES - 1 {
             c.on_duplicate(Seq(20 * MSS), Seq(30 * MSS), 10 * MSS);
