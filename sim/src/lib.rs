@@ -3,6 +3,7 @@
 
 pub mod cmd;
 pub mod decode;
+pub mod exercise;
 pub mod lab;
 pub mod link;
 pub mod model;
