@@ -1,5 +1,11 @@
 //! Ironwarp userspace driver: transports to a device, slow path, connection manager and verbs.
 #![forbid(unsafe_code)]
 
+mod error;
+pub mod hw;
 pub mod net;
+mod sync;
 pub mod transport;
+pub mod verbs;
+
+pub use error::{Error, PartialPost};
