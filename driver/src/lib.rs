@@ -1,6 +1,7 @@
 //! Ironwarp userspace driver: transports to a device, slow path, connection manager and verbs.
 #![forbid(unsafe_code)]
 
+pub mod cm;
 mod error;
 pub mod hw;
 pub mod net;
