@@ -210,7 +210,9 @@ impl Net {
     /// Nothing listens, nothing is open.
     pub fn new(config: NetConfig) -> Self {
         let mut rng = config.seed.map_or_else(SmallRng::from_os_rng, SmallRng::seed_from_u64);
-        let isn = IsnGenerator::new(rng.random());
+        // Ports show something of the generator that picks them: the secret has one of its own.
+        let secret = if config.seed.is_some() { rng.random() } else { SmallRng::from_os_rng().random() };
+        let isn = IsnGenerator::new(secret);
         let arp = Arp::new(config.mac, config.ip);
         Self {
             config,
@@ -420,6 +422,11 @@ impl Net {
     /// The next frame to send.
     pub fn next_frame(&mut self) -> Option<OutFrame> {
         self.out.pop_front()
+    }
+
+    /// Whether [`next_frame`](Self::next_frame) has any.
+    pub fn has_frames(&self) -> bool {
+        !self.out.is_empty()
     }
 
     /// Runs the timers. Returns when to call again.

@@ -43,6 +43,7 @@ pub use channel::CompletionChannel;
 pub use completion::{Notify, WcOpcode, WcStatus, WorkCompletion};
 pub use context::{Context, ContextConfig};
 pub use cq::CompletionQueue;
+pub(crate) use device::{Device, EventSink, QpNumber};
 pub use pd::ProtectionDomain;
 pub use qp::{Handoff, QpConfig, QpEvent, QpState, QueuePair};
 pub use region::MemoryRegion;

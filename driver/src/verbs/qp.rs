@@ -341,6 +341,10 @@ impl QueuePair {
     pub fn number(&self) -> u32 {
         self.0.number.get().into()
     }
+    /// The device that it is of.
+    pub(crate) fn device(&self) -> &Arc<Device> {
+        &self.0.pd.device
+    }
     /// Its protection domain.
     pub fn pd(&self) -> ProtectionDomain {
         ProtectionDomain(Arc::clone(&self.0.pd))
