@@ -5,6 +5,7 @@ pub mod cm;
 mod error;
 pub mod hw;
 pub mod net;
+pub mod stream;
 mod sync;
 pub mod transport;
 pub mod verbs;

@@ -61,6 +61,8 @@ enum Stage {
     HandOver { carrier: Box<dyn Carrier>, established: Established },
     /// The device has it.
     Device,
+    /// Its user is gone; it is kept until it has closed.
+    Lingering(Box<dyn Carrier>),
 }
 
 struct Flow {
@@ -248,6 +250,15 @@ impl Manager {
         Ok(())
     }
 
+    /// The user of a connection is gone: keep its carrier until it has closed, or `deadline`.
+    pub(crate) fn linger(&mut self, carrier: Box<dyn Carrier>, deadline: Nanos) {
+        let number = carrier.number();
+        let on_device = |flow: &Flow| flow.qp == Some(number) && matches!(flow.stage, Stage::Device);
+        if let Some(flow) = self.flows.values_mut().find(|flow| on_device(flow)) {
+            (flow.stage, flow.deadline) = (Stage::Lingering(carrier), Some(deadline));
+        }
+    }
+
     /// The queue pair is to have a connection: it must have none. A flow that the device has forgotten without a notice
     /// is one of an earlier queue pair of that number.
     fn claim(&mut self, now: Nanos, qp: u16) -> Result<u16, ConnectError> {
@@ -279,7 +290,8 @@ impl Manager {
             ConnectionNotice::Aborted { qp, snd_nxt, rcv_nxt } => (qp, Ending::Reset { snd_nxt, rcv_nxt }),
             ConnectionNotice::Reset { qp } => (qp, Ending::Forget),
         };
-        let on_device = |flow: &Flow| matches!(flow.stage, Stage::HandOver { .. } | Stage::Device);
+        let on_device =
+            |flow: &Flow| matches!(flow.stage, Stage::HandOver { .. } | Stage::Device | Stage::Lingering(_));
         let found = self.flows.iter().find(|(_, flow)| flow.qp == Some(qp) && on_device(flow));
         let Some(id) = found.map(|(id, _)| *id) else { return };
         self.net.release(now, id, ending);
@@ -524,7 +536,7 @@ impl Manager {
             listening.ready.retain(|ready| *ready != id);
         }
         match flow.stage {
-            Stage::HandOver { carrier, .. } => {
+            Stage::HandOver { carrier, .. } | Stage::Lingering(carrier) => {
                 // RST goes out with the notice, if there is one.
                 if let Err(error) = carrier.abandon() {
                     tracing::warn!(%error, "abandon");
