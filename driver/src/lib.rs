@@ -10,4 +10,7 @@ mod sync;
 pub mod transport;
 pub mod verbs;
 
+#[cfg(test)]
+mod fake;
+
 pub use error::{Error, PartialPost};

@@ -28,7 +28,7 @@ mod close;
 mod completion;
 mod context;
 mod cq;
-mod device;
+pub(crate) mod device;
 mod pd;
 mod qp;
 mod queues;
@@ -37,6 +37,9 @@ mod request;
 mod service;
 mod srq;
 mod window;
+
+#[cfg(test)]
+mod tests;
 
 pub use access::Access;
 pub use channel::CompletionChannel;
