@@ -1,1 +1,10 @@
-//! Ironwarp golden model.
+//! Ironwarp in software: the golden model of the device, links that join devices, and the `ironwarp` command.
+#![forbid(unsafe_code)]
+
+pub mod cmd;
+pub mod decode;
+pub mod lab;
+pub mod link;
+pub mod model;
+pub mod pcap;
+pub mod world;

@@ -1,1 +1,4 @@
-//! Ironwarp system tests.
+//! System tests of Ironwarp: benches on which a device is exercised at its pins, and the tests in `tests/`.
+
+pub mod rig;
+pub mod scene;

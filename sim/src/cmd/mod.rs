@@ -1,0 +1,3 @@
+//! The subcommands of `ironwarp`, one a file.
+
+pub mod decode;
