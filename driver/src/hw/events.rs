@@ -23,7 +23,7 @@ impl EventQueue {
     }
 
     /// The next event. Entries of unknown type are skipped: a newer device may have more to say than we ask for.
-    pub fn next(&mut self) -> Option<Event> {
+    pub fn take(&mut self) -> Option<Event> {
         loop {
             let slot = usize::from(self.consumer) & ((1 << self.log2) - 1);
             let phase = self.consumer >> self.log2 & 1 == 0;

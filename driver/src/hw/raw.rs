@@ -78,7 +78,7 @@ impl RawReceiver {
     }
 
     /// The next frame and its header.
-    pub fn next(&mut self) -> Option<(RawHeader, Frame)> {
+    pub fn take(&mut self) -> Option<(RawHeader, Frame)> {
         let base = (usize::from(self.consumer) & ((1 << self.log2) - 1)) * SLOT;
         let phase = self.consumer >> self.log2 & 1 == 0;
         let is_valid = |word| RawHeader::is_valid(word, phase);

@@ -6,6 +6,7 @@ use super::cq::CqInner;
 use super::device::Device;
 use super::pd::ProtectionDomain;
 use super::service::Routine;
+use crate::cm::Handler;
 use crate::error::Error;
 use crate::hw::{Counters, DeviceAttributes, Hw, RawHandler, TcpTiming};
 use crate::sync::lock;
@@ -122,6 +123,7 @@ impl Context {
         let device = Arc::new(Device::new(hw, config, routine));
         let service: Weak<Device> = Arc::downgrade(&device);
         transport.attach(service);
+        lock(&device.routine).handler = Some(Box::new(Handler(Arc::clone(device.manager()))));
         device.hw.enable()?;
         Ok(Self { device })
     }

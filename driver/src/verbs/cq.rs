@@ -33,7 +33,7 @@ struct State {
     pending: VecDeque<Pending>,
     /// Queue pairs that complete here, by number.
     queues: BTreeMap<u16, Arc<Queues>>,
-    armed: bool,
+    armed: Option<Notify>,
     broken: bool,
 }
 
@@ -65,7 +65,7 @@ impl CqInner {
             told: 0,
             pending: VecDeque::new(),
             queues: BTreeMap::new(),
-            armed: false,
+            armed: None,
             broken: false,
         };
         let device = Arc::clone(device);
@@ -136,7 +136,7 @@ impl CqInner {
     }
 
     fn fire(self: &Arc<Self>, state: &mut State) {
-        if std::mem::take(&mut state.armed)
+        if state.armed.take().is_some()
             && let Some(channel) = &self.channel
         {
             channel.push(self);
@@ -145,7 +145,7 @@ impl CqInner {
 
     fn arm(self: &Arc<Self>, notify: Notify) -> Result<(), Error> {
         let mut state = lock(&self.state);
-        state.armed = true;
+        state.armed = Some(notify);
         if !state.pending.is_empty() {
             self.fire(&mut state);
             return Ok(());
@@ -299,7 +299,9 @@ impl CompletionQueue {
                 return Ok(Some(completion));
             }
             // Only an armed queue interrupts.
-            self.arm(Notify::Any)?;
+            if lock(&self.0.state).armed != Some(Notify::Any) {
+                self.arm(Notify::Any)?;
+            }
             Ok(self.poll())
         })
     }

@@ -4,6 +4,7 @@ use super::ContextConfig;
 use super::cq::CqInner;
 use super::service::Routine;
 use super::srq::SrqInner;
+use crate::cm;
 use crate::error::Error;
 use crate::hw::{ConnectionNotice, CounterExtender, Hw, IdPool, StagPool};
 use crate::sync::lock;
@@ -50,6 +51,7 @@ pub(crate) struct Device {
     pub(super) objects: Mutex<Objects>,
     pub(super) notices: Mutex<VecDeque<ConnectionNotice>>,
     pub(super) counters: CounterExtender,
+    manager: cm::Shared,
 }
 
 impl Device {
@@ -57,6 +59,7 @@ impl Device {
         let seed = config.seed.unwrap_or_else(|| rand::Rng::random(&mut SmallRng::from_os_rng()));
         let attributes = *hw.attributes();
         let ids = |what, limit| Mutex::new(IdPool::new(what, limit));
+        let manager = cm::start(&config, attributes.has(features::MARKERS));
         Self {
             hw,
             config,
@@ -70,6 +73,7 @@ impl Device {
             objects: Mutex::default(),
             notices: Mutex::default(),
             counters: CounterExtender::default(),
+            manager,
         }
     }
 
@@ -92,6 +96,16 @@ impl Device {
     pub(crate) fn notify(&self, notice: ConnectionNotice) {
         lock(&self.notices).push_back(notice);
         self.kick();
+    }
+
+    /// Who manages the connections.
+    pub(crate) fn manager(&self) -> &cm::Shared {
+        &self.manager
+    }
+
+    /// Time, ns.
+    pub(crate) fn now(&self) -> Nanos {
+        self.hw.transport().now()
     }
 
     /// Have the service routine called soon.

@@ -28,7 +28,7 @@ mod close;
 mod completion;
 mod context;
 mod cq;
-mod device;
+pub(crate) mod device;
 mod pd;
 mod qp;
 mod queues;
@@ -38,11 +38,15 @@ mod service;
 mod srq;
 mod window;
 
+#[cfg(test)]
+mod tests;
+
 pub use access::Access;
 pub use channel::CompletionChannel;
 pub use completion::{Notify, WcOpcode, WcStatus, WorkCompletion};
 pub use context::{Context, ContextConfig};
 pub use cq::CompletionQueue;
+pub(crate) use device::{Device, EventSink, QpNumber};
 pub use pd::ProtectionDomain;
 pub use qp::{Handoff, QpConfig, QpEvent, QpState, QueuePair};
 pub use region::MemoryRegion;

@@ -15,7 +15,7 @@ use crate::transport::DmaBuffer;
 use ironwarp_proto::abi::context::{self, Mode, SAVE_BYTES, TEMPLATE_BYTES};
 use ironwarp_proto::abi::doorbell::{Page, qp};
 use ironwarp_proto::abi::event::ErrorCause;
-use ironwarp_proto::abi::regs::features;
+use ironwarp_proto::abi::regs::{Command, features};
 use ironwarp_proto::abi::{receive_entry, send_entry};
 use ironwarp_proto::pins::Nanos;
 use ironwarp_proto::terminate::Terminate;
@@ -341,6 +341,10 @@ impl QueuePair {
     pub fn number(&self) -> u32 {
         self.0.number.get().into()
     }
+    /// The device that it is of.
+    pub(crate) fn device(&self) -> &Arc<Device> {
+        &self.0.pd.device
+    }
     /// Its protection domain.
     pub fn pd(&self) -> ProtectionDomain {
         ProtectionDomain(Arc::clone(&self.0.pd))
@@ -468,6 +472,20 @@ impl QueuePair {
             self.0.started(&mut machine);
         }
         Ok(running)
+    }
+
+    /// Change the largest TCP payload and the largest ULPDU, bytes, of what is sent from now on (RFC 5044 section 4.5).
+    pub fn modify(&self, mss: u16, mulpdu: u16) -> Result<(), Error> {
+        let machine = lock(&self.0.machine);
+        if !machine.active {
+            return Err(Error::State {
+                verb: "changing the MSS",
+                state: machine.state,
+                needs: "a connection",
+            });
+        }
+        let argument = u32::from(mss) | u32::from(mulpdu) << 16;
+        Ok(self.0.device().hw.command(Command::Modify, self.0.number.get(), argument)?)
     }
 
     /// Close in order: FIN behind everything posted. The queue pair goes to Closing and, when the peer has closed too, to Closed

@@ -13,6 +13,8 @@ use std::sync::{Arc, Weak};
 
 /// Frames taken from the raw receive ring before its slots are given back.
 const BATCH: usize = 16;
+/// Frames taken before everything else has its turn; the interrupt stays while there are more.
+const FRAMES_MAX: usize = 256;
 /// How soon to look again when the raw transmit ring is full: the device tells nobody when a slot is free.
 const RETRY: Nanos = 20_000;
 
@@ -45,7 +47,7 @@ impl Routine {
 
     /// Handle everything that is there; returns when to be called again.
     fn run(&mut self, device: &Device) -> Result<Option<Nanos>, HwError> {
-        while let Some(event) = self.events.next() {
+        while let Some(event) = self.events.take() {
             device.dispatch(&event);
         }
         if self.events.acknowledge(&device.hw)? {
@@ -76,12 +78,11 @@ impl Routine {
 
     /// Hand all raw frames to the handler. Without one they are dropped.
     fn receive(&mut self, device: &Device, now: Nanos) -> Result<(), HwError> {
-        let mut taken = 0;
-        while let Some((header, frame)) = self.receiver.next() {
+        for taken in 1..=FRAMES_MAX {
+            let Some((header, frame)) = self.receiver.take() else { break };
             if let Some(handler) = &mut self.handler {
                 handler.receive(now, &header, &frame);
             }
-            taken += 1;
             if taken % BATCH == 0 {
                 self.receiver.acknowledge(&device.hw)?;
             }
