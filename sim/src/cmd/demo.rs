@@ -138,7 +138,7 @@ fn report(
         retransmissions += host.counters()?.get(Counter::Retransmits);
     }
     let world = lab.world();
-    let stats = [0, 1].map(|node| world.stats(node).unwrap_or_default().link);
+    let stats = [0, 1].map(|node| world.stats(node).unwrap_or_default().sent);
     let sum = |field: fn(&crate::link::LinkStats) -> u64| stats.iter().map(field).sum();
     let names = Kind::ALL.iter().filter_map(|kind| Some((format!("{kind:?}"), *exercise.score.get(kind)?)));
     Ok(Report {
