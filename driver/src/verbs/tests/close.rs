@@ -224,6 +224,19 @@ fn both_sides_close_in_order() {
 }
 
 #[test]
+fn events_out_of_place_change_nothing() {
+    let (world, _) = World::busy();
+    world.event(EventKind::FinAcked, 0, [0; 2]);
+    world.event(EventKind::Quiesced, 0, [0; 2]);
+    world.event(EventKind::Stream, 0, [0; 2]);
+    assert_eq!(world.qp.state(), QpState::Rts);
+    world.event(EventKind::PeerClosed, 0, [0; 2]);
+    world.event(EventKind::PeerClosed, 7, [0; 2]);
+    assert_eq!((world.qp.poll_event(), world.qp.poll_event()), (Some(QpEvent::PeerClosed), None));
+    assert_eq!((world.qp.state(), world.resets()), (QpState::Closing, 0), "our FIN is not acknowledged");
+}
+
+#[test]
 fn a_peer_that_closes_early_is_reset() {
     let (world, _) = World::busy();
     world.event(EventKind::PeerClosed, 5, [0; 2]);
