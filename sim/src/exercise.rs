@@ -522,7 +522,8 @@ impl Exercise {
     }
 
     fn stuck(&self, missing: usize) -> ExerciseError {
-        let detail = self.sides.iter().map(|side| format!("{:?} {:?}", side.qp, side.qp.poll_event()));
+        let events = |qp: &QueuePair| std::iter::from_fn(|| qp.poll_event()).collect::<Vec<_>>();
+        let detail = self.sides.iter().map(|side| format!("{:?} {:?}", side.qp, events(&side.qp)));
         ExerciseError::Stuck { missing, detail: detail.collect::<Vec<_>>().join(", ") }
     }
 

@@ -164,7 +164,8 @@ fn side(lab: &Lab, node: usize, args: &Args, size: u32) -> Result<Side, CommandE
     region.write(0, &pattern)?;
     let mut qps = Vec::new();
     for _ in 0..args.qps {
-        let config = QpConfig::new(&cq, &cq).depths(2 * args.depth, 2 * args.depth);
+        // An atomic takes two slots, and the RTR message of the set-up one until the first completion.
+        let config = QpConfig::new(&cq, &cq).depths(4 * args.depth, 2 * args.depth);
         qps.push(pd.create_qp(&config)?);
     }
     let places = qps.iter().enumerate().map(|(place, qp)| (qp.number(), place)).collect();

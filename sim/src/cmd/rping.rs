@@ -285,8 +285,11 @@ impl Client {
             }
         }
         if self.done < self.count && end.qp.state() != QpState::Rts {
-            let event = end.qp.poll_event();
-            return Err(CommandError::Failed(format!("the connection ended after {} pings: {event:?}", self.done)));
+            let events: Vec<_> = std::iter::from_fn(|| end.qp.poll_event()).collect();
+            return Err(CommandError::Failed(format!(
+                "the connection ended after {} pings: {events:?}",
+                self.done
+            )));
         }
         if self.wrong > 0 {
             return Err(CommandError::Failed(format!("ping {} came back changed", self.ping)));
