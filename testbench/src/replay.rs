@@ -382,6 +382,8 @@ pub struct Replay<'a> {
     receives_posted: usize,
     /// FPDUs, Sends and Read Requests of the peer so far.
     applied: (usize, usize, usize),
+    /// Reads that may be under way.
+    ord: usize,
     stream_start: Seq,
     acked: Seq,
 }
@@ -504,6 +506,7 @@ impl<'a> Replay<'a> {
             slots,
             receives_posted: 0,
             applied: (0, 0, 0),
+            ord: context.ord.into(),
             stream_start: scene.snd,
             acked: scene.snd,
             scene,
@@ -744,6 +747,9 @@ impl<'a> Replay<'a> {
             let receive = completion.opcode == OPCODE_RECEIVE;
             if receive { &mut self.received } else { &mut self.done }.push(completion);
         }
+        let asked = self.sent.iter().filter(|message| message.opcode == Opcode::ReadRequest).count();
+        let answered = self.done.iter().filter(|done| done.opcode == Verb::Read as u8).count();
+        assert!(asked - answered <= self.ord, "{}: more Reads under way than ORD", self.connection.name);
         let running = self.stopped().is_none();
         let events = self.scene.rig.events();
         self.events.extend(events);

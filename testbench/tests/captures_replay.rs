@@ -187,6 +187,7 @@ fn accept(connection: &Connection, side: Side, deliver: &mut dyn FnMut(&[Cut]) -
     assert_eq!(closed.len(), usize::from(peer.fin), "{name}");
     let cut_fpdu = peer.fpdus.last().map_or(0, |(behind, _)| *behind) != peer.stream.len();
     for closed in closed {
+        // A Write that is cut has no state at its target: it does not count as a message.
         let code = u8::from(cut_fpdu) | u8::from(reads_open) << 2;
         assert_eq!(closed.code, code, "{name}: bits of PeerClosed");
     }
