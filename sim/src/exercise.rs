@@ -20,8 +20,11 @@ use thiserror::Error as ThisError;
 
 /// Largest message, bytes.
 pub const MAX_MESSAGE: usize = 4 << 20;
-/// Memory of each side, bytes.
-const MEMORY: usize = 24 << 20;
+/// Memory that a round of several messages of `max_message` bytes needs, bytes.
+pub fn memory_for(max_message: usize) -> usize {
+    (6 * max_message).max(1 << 20)
+}
+
 /// Memory behind a fast region, bytes.
 const FAST: usize = 64 << 10;
 /// Slots of the send queue.
@@ -143,20 +146,20 @@ pub struct Round {
 pub struct Prepared(Side);
 
 impl Prepared {
-    /// Queues and memory on host `node` of `lab`.
-    pub fn new(lab: &Lab, node: usize) -> Result<Self, Error> {
+    /// Queues and `memory` bytes on host `node` of `lab`.
+    pub fn new(lab: &Lab, node: usize, memory: usize) -> Result<Self, Error> {
         let pd = lab.hosts[node].alloc_pd()?;
         let cq = lab.hosts[node].create_cq(4 * DEPTH)?;
         let qp = pd.create_qp(&QpConfig::new(&cq, &cq).depths(DEPTH, DEPTH))?;
         let all = Access::LOCAL_WRITE | Access::REMOTE_READ | Access::REMOTE_WRITE;
-        let region = pd.register(MEMORY, all | Access::REMOTE_ATOMIC | Access::BIND)?;
+        let region = pd.register(memory, all | Access::REMOTE_ATOMIC | Access::BIND)?;
         let (window, fast) = (pd.alloc_window()?, pd.alloc_fast_region(FAST as u32)?);
         Ok(Self(Side {
             pd,
             cq,
             qp,
             region,
-            copy: vec![0; MEMORY],
+            copy: vec![0; memory],
             window,
             fast,
             fast_copy: vec![0; FAST],
@@ -175,7 +178,7 @@ impl Side {
     /// A range of `len` bytes that nothing else uses in this round, with a gap in front; `align` is a power of two.
     fn take(&mut self, rng: &mut SmallRng, len: usize, align: usize) -> Option<usize> {
         let start = (self.cursor + rng.random_range(1..40)).next_multiple_of(align);
-        let end = start.checked_add(len).filter(|end| *end < MEMORY - 64)?;
+        let end = start.checked_add(len).filter(|end| *end + 64 < self.copy.len())?;
         self.cursor = end;
         Some(start)
     }
@@ -546,7 +549,7 @@ impl Exercise {
 
     fn compare(&mut self, everything: bool) -> Result<(), ExerciseError> {
         for (me, side) in self.sides.iter().enumerate() {
-            let end = if everything { MEMORY } else { side.cursor + 64 };
+            let end = if everything { side.copy.len() } else { side.cursor + 64 };
             let mut memory = vec![0; end];
             side.region.read(0, &mut memory)?;
             let mut fast = vec![0; FAST];

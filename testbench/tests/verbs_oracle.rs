@@ -1,6 +1,6 @@
 //! The verbs against a flat-memory oracle: random operations of both sides at once, through driver, device and link.
 
-use ironwarp_sim::exercise::{Exercise, Kind, Prepared, Round};
+use ironwarp_sim::exercise::{Exercise, Kind, Prepared, Round, memory_for};
 use ironwarp_sim::lab::{Connection, Lab, LabConfig};
 use ironwarp_sim::link::LinkConfig;
 use ironwarp_sim::model::ModelConfig;
@@ -9,7 +9,8 @@ use proptest::prelude::*;
 /// Run `rounds` on a fresh pair of hosts; returns the exercise after all its comparisons.
 fn exercise(link: LinkConfig, mtu: u16, how: Connection, seed: u64, rounds: &[Round]) -> Exercise {
     let lab = Lab::new(&LabConfig { link, mtu, seed, device: ModelConfig::default() }, None).expect("hosts");
-    let sides = [Prepared::new(&lab, 0).expect("left"), Prepared::new(&lab, 1).expect("right")];
+    let memory = memory_for(rounds.iter().map(|round| round.max_message).max().unwrap_or(0));
+    let sides = [0, 1].map(|node| Prepared::new(&lab, node, memory).expect("queues and memory"));
     lab.connect([sides[0].qp(), sides[1].qp()], &how).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     let [left, right] = sides;
     let mut exercise = Exercise::new(left, right, seed);
@@ -35,9 +36,9 @@ fn every_kind_of_operation_is_verified() {
 
 #[test]
 fn the_largest_messages_are_verified() {
-    let rounds = [Round { operations: 3, max_message: 4 << 20 }; 6];
+    let rounds = [Round { operations: 3, max_message: 4 << 20 }; 16];
     let exercise = exercise(LinkConfig::default(), 9000, PLAIN, 7, &rounds);
-    assert!(exercise.bytes() > 8 << 20, "{} bytes", exercise.bytes());
+    assert!(exercise.bytes() > 24 << 20, "{} bytes", exercise.bytes());
 }
 
 /// Nothing is lost, doubled or misplaced on links that lose, reorder, duplicate and corrupt: 8 x 4 settings, 3 seeds each.
