@@ -557,8 +557,8 @@ impl Exercise {
             for (what, found, expected) in
                 [("memory", &memory[..], &side.copy[..end]), ("fast region", &fast[..], &side.fast_copy[..])]
             {
-                if let Some(at) = (0..found.len()).find(|at| found != expected && found[*at] != expected[*at]) {
-                    let (found, expected) = (found[at], expected[at]);
+                let different = found.iter().zip(expected).enumerate().find(|(_, (found, expected))| found != expected);
+                if let Some((at, (found, expected))) = different {
                     self.errors
                         .push(format!("side {me}: {what} byte {at} is {found:#04x}, must be {expected:#04x}"));
                 }

@@ -18,7 +18,7 @@ const RATE: u64 = 1_000_000_000;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Rounds of operations on each link.
-    #[arg(long, default_value_t = 160, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
     /// One JSON object in place of the tables.
     #[arg(long)]
