@@ -310,7 +310,8 @@ impl Rdma {
             && self.message.is_none()
             && self.responses.is_empty()
             && self.reads.is_empty();
-        (idle || self.phase != Phase::Running) && self.terminate.is_none()
+        // On hold there never is a Terminate: no FPDU may leave before one has come.
+        (idle || self.phase != Phase::Running) && (self.terminate.is_none() || self.hold)
     }
 
     /// A completion of the receive queue, or of the SRQ entry.
