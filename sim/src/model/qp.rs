@@ -362,8 +362,11 @@ impl Qp {
             self.stop(core, stop);
             return None;
         }
-        if fin && let Upper::Rdma(rdma) = &mut self.upper {
-            rdma.close();
+        if fin {
+            match &mut self.upper {
+                Upper::Rdma(rdma) => rdma.close(),
+                Upper::Stream(stream) => stream.close(),
+            }
         }
         let again = self.tcb.sent(core.host.now, from, len, fin, &core.timing);
         if again {
@@ -410,6 +413,9 @@ impl Qp {
 
     /// Whether FIN goes at `at`: software asked for it, and everything before it is in the stream.
     fn fin_due(&self, at: Seq) -> bool {
+        if let Some(fin_at) = self.tcb.fin_at() {
+            return at == fin_at;
+        }
         let (end, drained) = match &self.upper {
             Upper::Rdma(rdma) => (rdma.end(), rdma.is_drained()),
             Upper::Stream(stream) => (stream.end(), true),
