@@ -34,7 +34,9 @@ impl Tcb {
         // window, or when going over sent bytes again.
         let half = self.flight() == 0 && usable >= self.max_wnd / 2;
         let again = self.nxt.before(self.max);
-        Some(Grant { from: self.nxt, room: usable.min(self.mss), may_cut: self.probe || half || again })
+        // What does not fit a full segment never will.
+        let full = usable >= self.mss;
+        Some(Grant { from: self.nxt, room: usable.min(self.mss), may_cut: self.probe || half || again || full })
     }
 
     /// Whether something was sent before and must be sent again.
