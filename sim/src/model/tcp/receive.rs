@@ -145,6 +145,9 @@ impl Tcb {
         self.retries = 0;
         self.probing = false;
         self.resend_one = false;
+        if self.snd_wnd > 0 {
+            self.persist_backoff = 0;
+        }
         self.rtt.acked(ack, now);
         if self.congestion.on_ack(verdict.acked, ack, self.flight()) == Reaction::PartialAck {
             self.resend_one = true;
