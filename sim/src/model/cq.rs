@@ -60,7 +60,7 @@ impl CqTable {
         let slot = cq.ring.slot(cq.ring.producer, completion::SIZE);
         let (body, last) = bytes.split_at(completion::VALID_OFFSET);
         let stored =
-            host.write(slot, body).and_then(|()| host.write(slot + completion::VALID_OFFSET as u64, last));
+            host.write(slot, body).and_then(|()| host.write(slot.wrapping_add(completion::VALID_OFFSET as u64), last));
         if stored.is_err() {
             cq.broken = true;
             self.broken.push(index);

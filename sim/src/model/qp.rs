@@ -144,7 +144,7 @@ impl Qp {
         self.cause = stop.cause as u8;
         if let Some(record) = &stop.record {
             // If the save area is gone too, the event alone must do.
-            let _ = core.host.write(self.save + SAVE_RECORD as u64, &record.encode());
+            let _ = core.host.write(self.save.wrapping_add(SAVE_RECORD as u64), &record.encode());
         }
         let cursors = self.flush_cursors();
         if let Upper::Rdma(rdma) = &mut self.upper {

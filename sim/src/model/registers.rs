@@ -301,7 +301,7 @@ impl Model {
         let Some(slot) = self.slots.get_mut(usize::from(number)) else { return CommandStatus::BadObject };
         let Some(qp) = slot.qp.take() else { return CommandStatus::BadState };
         let words = StateWords { state: QpState::Quiesced, ..qp.words() };
-        let saved = self.core.host.write(qp.save_area() + SAVE_STATE as u64, &bytes_of(&words.encode()));
+        let saved = self.core.host.write(qp.save_area().wrapping_add(SAVE_STATE as u64), &bytes_of(&words.encode()));
         self.forget(&qp, number);
         self.core.host.event(EventKind::Quiesced, u8::from(saved.is_err()), number, [0; 2]);
         CommandStatus::Ok

@@ -65,7 +65,7 @@ impl Srq {
         }
         let [word] = host.words::<1>(self.ring.slot(self.ring.consumer, 4)).map_err(|_| NoEntry::Bad)?;
         let index = u16::try_from(word).ok().filter(|index| *index < self.ring.size()).ok_or(NoEntry::Bad)?;
-        let addr = self.table + u64::from(index) * receive_entry::SIZE as u64;
+        let addr = self.table.wrapping_add(u64::from(index) * receive_entry::SIZE as u64);
         let words = host.words::<16>(addr).map_err(|_| NoEntry::Bad)?;
         let entry = ReceiveEntry::decode(&words, index).ok_or(NoEntry::Bad)?;
         self.ring.consumer = self.ring.consumer.wrapping_add(1);

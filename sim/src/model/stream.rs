@@ -22,7 +22,7 @@ impl Bytes {
     fn parts(self, offset: u32, len: u32) -> [(u64, u32); 2] {
         let at = offset & (self.size - 1);
         let first = len.min(self.size - at);
-        [(self.base + u64::from(at), first), (self.base, len - first)]
+        [(self.base.wrapping_add(u64::from(at)), first), (self.base, len - first)]
     }
 }
 

@@ -276,10 +276,10 @@ impl Rdma {
         if self.phase == Phase::Terminating {
             return true;
         }
-        let at = self.save + SAVE_TERMINATE as u64;
+        let at = self.save.wrapping_add(SAVE_TERMINATE as u64);
         let Ok([length]) = core.host.words::<1>(at) else { return false };
         let mut header = vec![0; (length as usize).min(TERMINATE_MAX)];
-        if core.host.read(at + 4, &mut header).is_err() {
+        if core.host.read(at.wrapping_add(4), &mut header).is_err() {
             return false;
         }
         self.stop();
