@@ -3,7 +3,7 @@
 use super::config::{ModelConfig, TCPCFG_RESET, Timing};
 use super::qp::Qp;
 use super::Model;
-use ironwarp_proto::abi::context::{Context, QpState, SAVE_STATE, StateWords, decode_template};
+use ironwarp_proto::abi::context::{Context, MSS_RANGE, MULPDU_RANGE, QpState, SAVE_STATE, StateWords, decode_template};
 use ironwarp_proto::abi::doorbell::{self, Page, Pages};
 use ironwarp_proto::abi::event::EventKind;
 use ironwarp_proto::abi::field::bytes_of;
@@ -228,7 +228,7 @@ impl Model {
             },
             Command::Modify => self.with_qp(object, |qp, argument| {
                 let (mss, mulpdu) = (argument as u16, (argument >> 16) as u16);
-                if mss < 64 || mulpdu < 128 {
+                if !MSS_RANGE.contains(&mss) || !MULPDU_RANGE.contains(&mulpdu) {
                     return CommandStatus::BadContent;
                 }
                 qp.modify(mss, mulpdu);
@@ -286,6 +286,11 @@ impl Model {
         let shared = |srq: u16| self.core.srqs.get(usize::from(srq)).is_some_and(|srq| srq.is_running());
         let depths = context.ird <= self.config.ird && context.ord <= self.config.ord;
         if rdma && !(queues && depths && context.srq.is_none_or(shared)) {
+            return CommandStatus::BadContent;
+        }
+        // What was offered before the hand-over must fit the ring, which is all there is to put it in.
+        let offered = context.rcv_adv.wrapping_sub(context.rcv_nxt) as i32;
+        if !rdma && i64::from(offered) > 1 << context.rq_log2 {
             return CommandStatus::BadContent;
         }
         let qp = Qp::new(number, &context, decode_template(&slot.template), &self.core);
