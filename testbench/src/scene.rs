@@ -297,8 +297,18 @@ impl Scene {
 
     /// What the device sends now is lost; the segments all the same.
     pub fn lose(&mut self) -> Vec<Sent> {
+        self.lose_after(0)
+    }
+
+    /// As [`lose`](Self::lose), after the time until `at` has passed.
+    pub fn lose_until(&mut self, at: Nanos) -> Vec<Sent> {
+        self.lose_after(at.saturating_sub(self.rig.now))
+    }
+
+    /// As [`lose`](Self::lose), after `time` has passed.
+    pub fn lose_after(&mut self, time: Nanos) -> Vec<Sent> {
         let (rcv, deframer) = (self.peer.rcv, self.peer.deframer.clone());
-        let lost = self.hear();
+        let lost = self.hear_after(time);
         (self.peer.rcv, self.peer.deframer) = (rcv, deframer);
         lost
     }

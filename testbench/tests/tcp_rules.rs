@@ -320,7 +320,7 @@ fn a_shut_window_is_probed_for_ever_and_opens() {
     for probes in 0..20 {
         loop {
             let at = scene.rig.device.next_event().expect("a probe is due");
-            let sent = scene_step(&mut scene, at);
+            let sent = scene.lose_until(at);
             if !sent.is_empty() {
                 assert!(payload_len(&sent) == 1 && sent[0].tcp.seq == start, "probe {probes}: one byte");
                 break;
@@ -339,14 +339,6 @@ fn a_shut_window_is_probed_for_ever_and_opens() {
     let (_, fpdus) = scene.pump();
     assert_eq!(segments(&fpdus).iter().map(|(_, payload)| payload.len()).sum::<usize>(), 3000);
     assert_eq!(scene.rig.completions(CQ, true).len(), 1);
-}
-
-/// Let time pass to `at`; what the device sends then, which the peer does not take.
-fn scene_step(scene: &mut Scene, at: Nanos) -> Vec<Sent> {
-    let (rcv, deframer) = (scene.peer.rcv, scene.peer.deframer.clone());
-    let sent = scene.hear_after(at - scene.rig.now);
-    (scene.peer.rcv, scene.peer.deframer) = (rcv, deframer);
-    sent
 }
 
 #[test]
@@ -396,7 +388,7 @@ fn a_shrunk_window_does_not_lose_what_was_in_flight() {
         for _ in 0..5 {
             let limit = usize::from(window).max(1);
             let una = scene.peer.rcv;
-            for sent in scene_step_all(&mut scene, 3 * SECOND) {
+            for sent in scene.lose_after(3 * SECOND) {
                 let end = sent.tcp.seq.diff(una) as usize + sent.payload.len();
                 assert!(end <= limit, "window {window}: {end} bytes from the left edge");
             }
@@ -412,11 +404,6 @@ fn a_shrunk_window_does_not_lose_what_was_in_flight() {
         assert_eq!(got, pattern(8000, 1), "window {window}");
         assert_eq!(scene.errors(), []);
     }
-}
-
-fn scene_step_all(scene: &mut Scene, time: Nanos) -> Vec<Sent> {
-    let at = scene.rig.now + time;
-    scene_step(scene, at)
 }
 
 #[test]
@@ -505,7 +492,7 @@ fn send_times(scene: &mut Scene, most: usize) -> Vec<Nanos> {
     let mut times = Vec::new();
     while times.len() < most {
         let Some(at) = scene.rig.device.next_event() else { break };
-        if !scene_step(scene, at).is_empty() {
+        if !scene.lose_until(at).is_empty() {
             times.push(scene.rig.now);
         }
     }
