@@ -314,15 +314,19 @@ impl Rdma {
         (idle || self.phase != Phase::Running) && (self.terminate.is_none() || self.hold)
     }
 
-    /// A completion of the receive queue, or of the SRQ entry.
-    fn complete_receive(&mut self, core: &mut Core, mut completion: Completion) {
+    /// A completion of the receive entry in use; if it is dropped, the entry stays for software to flush.
+    fn complete_receive(&mut self, core: &mut Core, mut completion: Completion) -> Result<(), Stop> {
         completion.qp = self.asker.qp;
         completion.opcode = OPCODE_RECEIVE;
         completion.srq = self.srq.is_some();
+        if !core.cqs.complete(&mut core.host, self.rcq, &completion) {
+            return Err(Stop { cause: ErrorCause::CqBroken, record: None });
+        }
+        self.open = None;
         if self.srq.is_none() {
             self.rq.consumer = self.rq.consumer.wrapping_add(1);
         }
-        core.cqs.complete(&mut core.host, self.rcq, &completion);
+        Ok(())
     }
 
     /// Mark a started entry as done; completions follow in order. None is written once the connection has stopped:
@@ -351,12 +355,12 @@ impl Rdma {
                 status,
             };
             let told = work.signalled || status != Status::Ok;
+            if told && !core.cqs.complete(&mut core.host, self.scq, &completion) {
+                return;
+            }
             self.sq.consumer = work.index.wrapping_add(work.slots);
             self.works.pop_front();
             self.first_work += 1;
-            if told {
-                core.cqs.complete(&mut core.host, self.scq, &completion);
-            }
             if status != Status::Ok {
                 return;
             }

@@ -36,7 +36,11 @@ impl Tcb {
         let again = self.nxt.before(self.max);
         // What does not fit a full segment never will.
         let full = usable >= self.mss;
-        Some(Grant { from: self.nxt, room: usable.min(self.mss), may_cut: self.probe || half || again || full })
+        Some(Grant {
+            from: self.nxt,
+            room: usable.min(self.mss),
+            may_cut: self.probe || half || again || full,
+        })
     }
 
     /// Whether something was sent before and must be sent again.
