@@ -41,6 +41,10 @@ impl Srq {
     pub fn is_running(&self) -> bool {
         self.ring.running
     }
+    /// Protection domain of its buffers.
+    pub fn pd(&self) -> u16 {
+        SrqEntry::decode(&self.words).pd
+    }
     /// Producer doorbell; an impossible one is ignored, since no QP can be blamed.
     pub fn post(&mut self, index: u16) {
         if self.ring.running {

@@ -5,7 +5,7 @@
 
 use super::{Expected, OpenReceive, Rdma, Response, Stop};
 use crate::model::core::Core;
-use crate::model::region::Refusal;
+use crate::model::region::{Asker, Refusal};
 use crate::model::srq::NoEntry;
 use ironwarp_proto::abi::completion::{Completion, Status};
 use ironwarp_proto::abi::context::ErrorRecord;
@@ -238,8 +238,7 @@ impl Rdma {
             self.fail_receive(core, index, Status::Length);
             return fail(self, E::DdpTooLong);
         }
-        let sges = open.entry.sges.clone();
-        if !self.scatter(core, &sges, received, segment.payload) {
+        if !scatter(core, open.owner, &open.entry.sges, received, segment.payload) {
             self.fail_receive(core, index, Status::LocalProtection);
             return Err(self.own_error());
         }
@@ -283,15 +282,19 @@ impl Rdma {
     }
 
     fn take_receive_entry(&mut self, core: &mut Core, segment: &Segment) -> Result<OpenReceive, Stop> {
+        let mut owner = self.asker;
         let taken = match self.srq {
             Some(number) => match core.srqs.get_mut(usize::from(number)) {
-                Some(srq) => srq.take(&mut core.host, number),
+                Some(srq) => {
+                    owner.pd = srq.pd();
+                    srq.take(&mut core.host, number)
+                }
                 None => Err(NoEntry::Bad),
             },
             None => self.next_receive_entry(core),
         };
         match taken {
-            Ok((index, entry)) => Ok(OpenReceive { entry, index, received: 0 }),
+            Ok((index, entry)) => Ok(OpenReceive { entry, owner, index, received: 0 }),
             Err(NoEntry::Empty) => Err(self.error(E::DdpNoBuffer, Some(segment.ulpdu))),
             Err(NoEntry::Bad) => Err(self.own_error()),
         }
@@ -313,28 +316,6 @@ impl Rdma {
     fn fail_receive(&mut self, core: &mut Core, index: u16, status: Status) {
         // The connection stops for that error, whether or not there is room to tell.
         let _ = self.complete_receive(core, receive_completion(index, status));
-    }
-
-    /// Write `payload` to the buffer described by `sges`, from byte `offset` on.
-    fn scatter(&mut self, core: &mut Core, sges: &[Sge], offset: u32, payload: &[u8]) -> bool {
-        let (mut skip, mut rest) = (offset, payload);
-        for sge in sges {
-            let room = sge.length.saturating_sub(skip);
-            let (now, later) = rest.split_at(rest.len().min(room as usize));
-            if !now.is_empty() {
-                let to = sge.to.wrapping_add(u64::from(skip));
-                let place =
-                    core.regions.local(sge.lkey, self.asker, to, now.len() as u32, access::LOCAL_WRITE);
-                let placed = place.is_ok_and(|place| core.host.write(place, now).is_ok());
-                if !placed {
-                    return false;
-                }
-                core.host.add(Counter::BytesPlaced, now.len() as u32);
-            }
-            skip = skip.saturating_sub(sge.length);
-            rest = later;
-        }
-        rest.is_empty()
     }
 
     fn accept_read(&mut self, core: &mut Core, segment: &Segment) -> Result<(), Stop> {
@@ -407,7 +388,7 @@ impl Rdma {
             _ => return fail(self, E::RdmapUnexpectedOpcode),
         };
         self.reads.pop_front();
-        let stored = self.scatter(core, &[result], 0, &response.original.to_le_bytes());
+        let stored = scatter(core, self.asker, &[result], 0, &response.original.to_le_bytes());
         self.finish_work(core, work, if stored { Status::Ok } else { Status::LocalProtection });
         if stored { Ok(()) } else { Err(self.own_error()) }
     }
@@ -416,6 +397,27 @@ impl Rdma {
         let header = payload[..payload.len().min(TERMINATE_KEPT)].to_vec();
         Stop { cause: ErrorCause::TerminateReceived, record: Some(ErrorRecord::Received(header)) }
     }
+}
+
+/// Write `payload` to the buffer described by `sges`, from byte `offset` on.
+fn scatter(core: &mut Core, owner: Asker, sges: &[Sge], offset: u32, payload: &[u8]) -> bool {
+    let (mut skip, mut rest) = (offset, payload);
+    for sge in sges {
+        let room = sge.length.saturating_sub(skip);
+        let (now, later) = rest.split_at(rest.len().min(room as usize));
+        if !now.is_empty() {
+            let to = sge.to.wrapping_add(u64::from(skip));
+            let place = core.regions.local(sge.lkey, owner, to, now.len() as u32, access::LOCAL_WRITE);
+            let placed = place.is_ok_and(|place| core.host.write(place, now).is_ok());
+            if !placed {
+                return false;
+            }
+            core.host.add(Counter::BytesPlaced, now.len() as u32);
+        }
+        skip = skip.saturating_sub(sge.length);
+        rest = later;
+    }
+    rest.is_empty()
 }
 
 /// A receive completion with only index and status.

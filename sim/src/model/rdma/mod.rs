@@ -52,6 +52,8 @@ enum Phase {
 #[derive(Debug, Clone)]
 struct OpenReceive {
     entry: ReceiveEntry,
+    /// In whose name its buffers are written: an SRQ has a protection domain of its own.
+    owner: Asker,
     index: u16,
     received: u32,
 }
