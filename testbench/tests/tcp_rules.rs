@@ -1,9 +1,10 @@
 //! TCP as seen from the wire: RFC 9293 section 3.10.7.4, RFC 5961, RFC 5681, RFC 6582, RFC 6298.
 
 use ironwarp_proto::abi::completion::Status;
-use ironwarp_proto::abi::context::{Context, Mode, QpState};
+use ironwarp_proto::abi::context::{Context, Mode, QpState, SAVE_STATE, STATE_WORDS, StateWords};
 use ironwarp_proto::abi::doorbell::qp as doorbell;
 use ironwarp_proto::abi::event::{ErrorCause, EventKind};
+use ironwarp_proto::abi::field::load;
 use ironwarp_proto::abi::regs::{self, Command, CommandStatus, Counter};
 use ironwarp_proto::ddp::{QN_READ, QN_SEND};
 use ironwarp_proto::mpa::stream::Fpdu;
@@ -841,4 +842,53 @@ fn stream_mode_delays_the_ack_of_pushed_data() {
     scene.send(b"pushed");
     assert!(scene.hear().is_empty());
     assert_eq!(scene.hear_after(50 * MS).len(), 1);
+}
+
+#[test]
+fn urgent_data_is_data() {
+    let mut scene = Scene::model();
+    let fpdu = small_write(&scene, 0, 4);
+    scene.send_as(TcpFlags(PUSH.0 | TcpFlags::URG.0), &fpdu);
+    assert_eq!(scene.bytes(0, 8), [4; 8]);
+}
+
+#[test]
+fn a_quiesced_connection_is_handed_back_and_its_frames_go_to_software() {
+    let mut scene = Scene::model();
+    scene.post(send_inline(b"not acknowledged"));
+    scene.lose();
+    let fpdu = small_write(&scene, 0, 4);
+    scene.send(&fpdu);
+    let before = scene.rig.state(QP);
+    assert_eq!(scene.rig.command(Command::Quiesce, QP, 0), CommandStatus::Ok);
+    assert_eq!(scene.rig.events().iter().map(|event| event.kind).collect::<Vec<_>>(), [EventKind::Quiesced]);
+    let mut bytes = [0; 4 * STATE_WORDS];
+    assert!(scene.rig.qp_memory(QP).save.read(SAVE_STATE, &mut bytes));
+    let saved = StateWords::decode(&load(&bytes));
+    assert_eq!(saved, StateWords { state: QpState::Quiesced, ..before });
+    assert_eq!((saved.snd_una, saved.rcv_nxt), (context().snd_nxt, scene.peer.snd.0));
+    assert!(scene.hear_after(10 * SECOND).is_empty());
+    scene.send(&fpdu);
+    assert_eq!(scene.rig.raw_frames().len(), 1);
+    // The same connection may come back.
+    scene.activate();
+    assert_eq!(scene.rig.command(Command::Go, QP, 0), CommandStatus::Ok);
+}
+
+#[test]
+fn a_reset_queue_pair_forgets_everything_in_any_state() {
+    for stop in [None, Some(TcpFlags::RST), Some(TcpFlags::FIN)] {
+        let mut scene = Scene::model();
+        scene.post(write_from(0, 8000));
+        if let Some(flags) = stop {
+            scene.segment(scene.peer.snd, scene.peer.rcv, TcpFlags(flags.0 | ACK.0), &[]);
+        }
+        assert_eq!(scene.rig.command(Command::Reset, QP, 0), CommandStatus::Ok);
+        assert_eq!(scene.rig.state(QP).state, QpState::Inactive);
+        assert!(scene.hear_after(100 * SECOND).is_empty());
+        scene.ring(doorbell::SQ_PRODUCER, 3);
+        scene.send_flags(ACK);
+        assert_eq!(scene.rig.raw_frames().len(), 1);
+        scene.activate();
+    }
 }
