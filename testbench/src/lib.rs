@@ -3,3 +3,4 @@
 pub mod replay;
 pub mod rig;
 pub mod scene;
+pub mod spy;
