@@ -2,3 +2,4 @@
 
 pub mod rig;
 pub mod scene;
+pub mod spy;
