@@ -228,7 +228,7 @@ impl Model {
             },
             Command::Modify => self.with_qp(object, |qp, argument| {
                 let (mss, mulpdu) = (argument as u16, (argument >> 16) as u16);
-                if mss < 64 || mulpdu < 128 {
+                if mss < 64 || !(128..=64_768).contains(&mulpdu) {
                     return CommandStatus::BadContent;
                 }
                 qp.modify(mss, mulpdu);
