@@ -148,7 +148,7 @@ impl Event {
     }
 }
 
-const FLUSH_SQ: Field = Field::new("sq_done", 0, 0, 16, "first send entry without a completion of its own or of a later one");
+const FLUSH_SQ: Field = Field::new("sq_done", 0, 0, 16, "first send entry that is not complete");
 const FLUSH_RQ: Field = Field::new("rq_done", 1, 0, 16, "first receive entry that is not completed");
 const FLUSH_SRQ_OPEN: Field = Field::new("srq_open", 1, 16, 1, "a SRQ entry was taken and not completed");
 const FLUSH_SRQ_INDEX: Field = Field::new("srq_index", 0, 16, 16, "its table index");
