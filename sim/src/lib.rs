@@ -1,6 +1,13 @@
 //! Ironwarp in software: the golden model of the device, links that join devices, and the `ironwarp` command.
+#![forbid(unsafe_code)]
 
+pub mod cmd;
+pub mod decode;
+pub mod exercise;
+pub mod lab;
+pub mod limit;
 pub mod link;
+pub mod live;
 pub mod model;
 pub mod pcap;
 pub mod world;

@@ -172,7 +172,7 @@ mod tests {
         let memory = HostMemory::new();
         let a = memory.alloc(100).unwrap();
         let b = memory.alloc(100).unwrap();
-        assert!(a.addr() % ALIGN == 0 && b.addr() > a.addr() + 100);
+        assert!(a.addr().is_multiple_of(ALIGN) && b.addr() > a.addr() + 100);
         memory.write(a.addr() + 10, &[1, 2, 3]).unwrap();
         let mut out = [0; 3];
         assert!(a.read(10, &mut out));

@@ -34,6 +34,8 @@ pub struct Fpdu {
     pub ulpdu: Vec<u8>,
     /// What the CRC field holds.
     pub crc: FpduCrc,
+    /// The CRC field, as on the wire.
+    pub crc_field: [u8; CRC_LEN],
     /// Where it begins (with its leading marker, if any): bytes from the start of the stream.
     pub offset: u64,
     /// Bytes on the wire, markers included.
@@ -61,6 +63,11 @@ impl Deframer {
     /// For a stream with or without markers, with or without CRCs, at its start.
     pub fn new(markers: bool, crc: bool) -> Deframer {
         Deframer { markers, crc, offset: 0, partial: Vec::new() }
+    }
+
+    /// For a stream met `offset` bytes behind its start, where an FPDU begins (with its leading marker, if one is due).
+    pub fn at(markers: bool, crc: bool, offset: u64) -> Deframer {
+        Deframer { offset, ..Deframer::new(markers, crc) }
     }
 
     /// Takes the next bytes; returns the FPDUs that they complete, in order.
@@ -115,7 +122,8 @@ impl Deframer {
     fn take(&mut self) -> Fpdu {
         let wire = std::mem::take(&mut self.partial);
         let (covered, crc_field) = wire.split_at(wire.len() - CRC_LEN);
-        let crc = if crc::from_wire(field(crc_field, 0)) == crc::fpdu_crc(covered) {
+        let crc_field = field(crc_field, 0);
+        let crc = if crc::from_wire(crc_field) == crc::fpdu_crc(covered) {
             FpduCrc::Good
         } else if self.crc {
             FpduCrc::Bad
@@ -127,8 +135,14 @@ impl Deframer {
         let length = usize::from(be16(&unmarked, 0));
         unmarked.truncate(LENGTH_LEN + length);
         unmarked.drain(..LENGTH_LEN);
-        let fpdu =
-            Fpdu { ulpdu: unmarked, crc, offset: self.offset, wire_len: wire.len() as u32, marker_mismatch };
+        let fpdu = Fpdu {
+            ulpdu: unmarked,
+            crc,
+            crc_field,
+            offset: self.offset,
+            wire_len: wire.len() as u32,
+            marker_mismatch,
+        };
         self.offset += wire.len() as u64;
         fpdu
     }

@@ -9,6 +9,8 @@
 
 mod deliver;
 mod receive;
+#[cfg(test)]
+mod tests;
 mod transmit;
 mod work;
 

@@ -63,6 +63,8 @@ pub struct Tcb {
     rtt: Rtt,
     /// Retransmit one segment from `una`, wherever `nxt` stands.
     resend_one: bool,
+    /// How far what was resent since the last loss reaches.
+    resent: Option<Seq>,
     /// What is in flight is a window probe.
     probing: bool,
     /// The persist timer allows one probe.
@@ -143,6 +145,7 @@ impl Tcb {
             congestion: Congestion::new(mss, timing.initial_window, start),
             rtt: Rtt::default(),
             resend_one: false,
+            resent: None,
             probing: false,
             probe: false,
             fin_at: None,
@@ -215,6 +218,3 @@ impl Tcb {
         self.max.diff(self.una).max(0) as u32
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -126,10 +126,9 @@ impl Tcb {
             && !segment.flags.contains(TcpFlags::FIN)
         {
             verdict.duplicate = true;
-            if self.congestion.on_duplicate(self.una, self.max, self.flight()) == Reaction::FastRetransmit {
-                verdict.fast_retransmit = true;
-                self.resend_one = true;
-            }
+            let reaction = self.congestion.on_duplicate(self.una, self.max, self.flight());
+            verdict.fast_retransmit = reaction != Reaction::None;
+            self.react(reaction);
         }
         let newer =
             self.wl1.before(segment.seq) || (self.wl1 == segment.seq && !segment.ack.before(self.wl2));
@@ -150,9 +149,11 @@ impl Tcb {
             self.persist_backoff = 0;
         }
         self.rtt.acked(ack, now);
-        if self.congestion.on_ack(verdict.acked, ack, self.flight()) == Reaction::PartialAck {
-            self.resend_one = true;
+        let reaction = self.congestion.on_ack(verdict.acked, ack, self.flight(), self.resent);
+        if self.resent.is_some_and(|resent| !ack.before(resent)) {
+            self.resent = None;
         }
+        self.react(reaction);
         if let Some(fin_at) = self.fin_at
             && ack.after(fin_at)
             && !self.fin_acked
@@ -162,6 +163,14 @@ impl Tcb {
         }
         // RFC 6298 5.2 and 5.3.
         self.retransmit = (self.flight() > 0).then(|| now + self.rtt.rto(timing));
+    }
+
+    fn react(&mut self, reaction: Reaction) {
+        match reaction {
+            Reaction::None => {}
+            Reaction::FastRetransmit | Reaction::PartialAck => self.resend_one = true,
+            Reaction::GoBack => self.nxt = self.una,
+        }
     }
 
     fn take_window(&mut self, segment: &Segment, window: u32) {

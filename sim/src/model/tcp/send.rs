@@ -30,17 +30,11 @@ impl Tcb {
         if usable == 0 {
             return self.probe.then_some(Grant { from: self.nxt, room: 1, may_cut: true });
         }
-        // Sender's silly window avoidance (RFC 9293 section 3.8.6.2.1): cut only for a probe, half of the largest
-        // window, or when going over sent bytes again.
-        let half = self.flight() == 0 && usable >= self.max_wnd / 2;
-        let again = self.nxt.before(self.max);
-        // What does not fit a full segment never will.
-        let full = usable >= self.mss;
-        Some(Grant {
-            from: self.nxt,
-            room: usable.min(self.mss),
-            may_cut: self.probe || half || again || full,
-        })
+        // Sender's silly window avoidance (RFC 9293 section 3.8.6.2.1): cut what will never fit a segment, or, with
+        // nothing in flight to wait for, for a probe, half of the largest window, or bytes sent before.
+        let alone = in_flight == 0 && (usable >= self.max_wnd / 2 || self.nxt.before(self.max));
+        let may_cut = self.probe || alone || usable >= self.mss;
+        Some(Grant { from: self.nxt, room: usable.min(self.mss), may_cut })
     }
 
     /// Whether something was sent before and must be sent again.
@@ -68,6 +62,7 @@ impl Tcb {
         }
         if again {
             self.rtt.cancel();
+            self.resent = Some(self.resent.map_or(end, |resent| resent.max(end)));
         } else {
             self.rtt.sent(end, now);
         }
