@@ -53,7 +53,8 @@ fn impaired_links_change_nothing_but_time() {
             for seed in 0..3 {
                 let (duplicate, corrupt) = (reorder / 2.0, loss / 4.0);
                 let rate_bps = Some(1_000_000_000);
-                let link = LinkConfig { rate_bps, loss, reorder, duplicate, corrupt, ..LinkConfig::default() };
+                let link =
+                    LinkConfig { rate_bps, loss, reorder, duplicate, corrupt, ..LinkConfig::default() };
                 let how = Connection { crc: true, markers: (row + column + seed) % 3 == 0 };
                 let seed = (row * 100 + column * 10 + seed) as u64;
                 exercise(link, 1500, how, seed, &rounds);
