@@ -30,6 +30,8 @@ struct State {
     fin_acked: bool,
     peer_closed: bool,
     quiescing: bool,
+    /// Status sequence seen when an event was asked for: received, sent.
+    armed: [Option<u32>; 2],
     /// Why there is no connection any more.
     lost: Option<ErrorKind>,
 }
@@ -83,9 +85,15 @@ impl Pipe {
         }
     }
 
-    /// Ask for an event when there is more than `seen`.
-    fn arm(&self, seen: &StreamStatus, what: u32) -> io::Result<()> {
-        self.ring(qp::STREAM_ARM, seen.sequence & 0xffff | what).map_err(super::io_error)
+    /// Ask for an event when there is more than `seen`. Once is enough: a doorbell rung in every round of a wait would
+    /// keep a simulated world busy for ever.
+    fn arm(&self, state: &mut State, seen: &StreamStatus, what: u32) -> io::Result<()> {
+        let armed = &mut state.armed[usize::from(what == doorbell::STREAM_ARM_TX)];
+        if state.active && *armed != Some(seen.sequence) {
+            *armed = Some(seen.sequence);
+            self.ring(qp::STREAM_ARM, seen.sequence & 0xffff | what).map_err(super::io_error)?;
+        }
+        Ok(())
     }
 
     /// Takes bytes received; `Some(0)` at the end, `None` if none are there yet.
@@ -100,7 +108,7 @@ impl Pipe {
             return match state.lost {
                 _ if told.closed => Ok(Some(0)),
                 Some(kind) => Err(kind.into()),
-                None => self.arm(&told, doorbell::STREAM_ARM_RX).map(|()| None),
+                None => self.arm(&mut state, &told, doorbell::STREAM_ARM_RX).map(|()| None),
             };
         }
         let count = buf.len().min(there as usize);
@@ -126,7 +134,7 @@ impl Pipe {
         let told = self.told();
         let free = RING.saturating_sub(state.sent.wrapping_sub(told.acked));
         if free == 0 {
-            return self.arm(&told, doorbell::STREAM_ARM_TX).map(|()| None);
+            return self.arm(&mut state, &told, doorbell::STREAM_ARM_TX).map(|()| None);
         }
         let count = bytes.len().min(free as usize);
         let (first, second) = bytes[..count].split_at(count.min(to_end(state.sent)));
