@@ -2,7 +2,7 @@
 
 use crate::cm::Carrier;
 use crate::error::Error;
-use crate::hw::ConnectionNotice;
+use crate::hw::{ConnectionNotice, Hw};
 use crate::net::Handoff;
 use crate::sync::lock;
 use crate::transport::DmaBuffer;
@@ -125,11 +125,11 @@ impl Pipe {
     /// Puts bytes into the send ring; `None` if it is full.
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<Option<usize>> {
         let mut state = lock(&self.state);
+        if state.fin_rung {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
         if let Some(kind) = state.lost {
             return Err(kind.into());
-        }
-        if state.fin_rung || !state.active {
-            return Err(ErrorKind::BrokenPipe.into());
         }
         let told = self.told();
         let free = RING.saturating_sub(state.sent.wrapping_sub(told.acked));
@@ -172,6 +172,7 @@ impl Pipe {
         state.lost = state.lost.or(Some(why));
         state.quiescing = true;
         let words = self.device.hw.quiesce(self.number.get())?;
+        let words = Hw::quiesced_state(&self.save).unwrap_or(words);
         if words.state == context::QpState::Quiesced { self.aborted(state, &words) } else { Ok(()) }
     }
 
@@ -193,8 +194,10 @@ impl Pipe {
             EventKind::PeerClosed => state.peer_closed = true,
             EventKind::FinAcked => state.fin_acked |= state.fin_rung,
             EventKind::Quiesced if state.quiescing => {
-                let words = self.device.hw.qp_state(self.number.get())?;
-                return self.aborted(state, &words);
+                return match Hw::quiesced_state(&self.save) {
+                    Some(words) => self.aborted(state, &words),
+                    None => self.release(state, ConnectionNotice::Reset { qp: self.number.get() }),
+                };
             }
             EventKind::QpError => {
                 return match ErrorCause::from_code(event.code) {
@@ -299,6 +302,7 @@ impl Drop for Pipe {
             std::mem::forget(memory.map(DmaBuffer::clone));
             return;
         }
+        let words = words.map(|words| Hw::quiesced_state(&self.save).unwrap_or(words));
         if let Ok(StateWords { snd_nxt, rcv_nxt, .. }) = words {
             self.device.notify(ConnectionNotice::Aborted { qp: number, snd_nxt, rcv_nxt });
         }
