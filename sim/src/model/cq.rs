@@ -1,13 +1,13 @@
 //! Completion queues: ring, phase, arming, overflow.
 
 use super::host::{Host, Ring};
-use ironwarp_proto::abi::Doorbell;
 use ironwarp_proto::abi::completion::{self, Completion, Status};
 use ironwarp_proto::abi::doorbell::{ARM_ANY, ARM_SOLICITED};
 use ironwarp_proto::abi::event::EventKind;
 use ironwarp_proto::abi::field::bytes_of;
 use ironwarp_proto::abi::queue::CqEntry;
 use ironwarp_proto::abi::regs::Counter;
+use ironwarp_proto::abi::Doorbell;
 
 /// A completion queue.
 #[derive(Debug, Clone, Copy, Default)]

@@ -208,8 +208,7 @@ impl Host {
         }
         let truncated = frame.len() > raw::FRAME_MAX;
         let frame = &frame[..frame.len().min(raw::FRAME_MAX)];
-        let header =
-            RawHeader { length: frame.len() as u16, checksum_ok, truncated, inject: false, diverted };
+        let header = RawHeader { length: frame.len() as u16, checksum_ok, truncated, inject: false, diverted };
         let header = bytes_of(&header.encode(ring.phase()));
         let slot = ring.slot(ring.producer, raw::SLOT);
         // The word that makes the slot valid goes last.

@@ -294,9 +294,7 @@ impl Qp {
         let open = self.tcb.rcv_adv().diff(self.tcb.rcv_nxt()).max(0) as u32;
         self.tcb.set_receive_window(if free >= open + step { free } else { open });
         // Software made room: tell a sender that may be waiting for it.
-        if self.tcb.window_opens_by() >= (2 * mss).min(stream.receive_size() / 2)
-            || (open < mss && free >= open + step)
-        {
+        if self.tcb.window_opens_by() >= (2 * mss).min(stream.receive_size() / 2) || (open < mss && free >= open + step) {
             self.tcb.ack_now();
         }
     }

@@ -1,8 +1,8 @@
 //! The register file, the window, commands and doorbells.
 
-use super::Model;
 use super::config::{ModelConfig, TCPCFG_RESET, Timing};
 use super::qp::Qp;
+use super::Model;
 use ironwarp_proto::abi::context::{Context, QpState, SAVE_STATE, StateWords, decode_template};
 use ironwarp_proto::abi::doorbell::{self, Page, Pages};
 use ironwarp_proto::abi::event::EventKind;
@@ -240,13 +240,7 @@ impl Model {
             }
             Command::StartCq => match self.core.cqs.get_mut(object) {
                 Some(cq) if cq.is_running() => CommandStatus::BadState,
-                Some(cq) => {
-                    if cq.start() {
-                        CommandStatus::Ok
-                    } else {
-                        CommandStatus::BadContent
-                    }
-                }
+                Some(cq) => if cq.start() { CommandStatus::Ok } else { CommandStatus::BadContent },
                 None => CommandStatus::BadObject,
             },
             Command::StopCq => match self.core.cqs.get_mut(object) {
@@ -258,13 +252,7 @@ impl Model {
             },
             Command::StartSrq => match self.core.srqs.get_mut(usize::from(object)) {
                 Some(srq) if srq.is_running() => CommandStatus::BadState,
-                Some(srq) => {
-                    if srq.start() {
-                        CommandStatus::Ok
-                    } else {
-                        CommandStatus::BadContent
-                    }
-                }
+                Some(srq) => if srq.start() { CommandStatus::Ok } else { CommandStatus::BadContent },
                 None => CommandStatus::BadObject,
             },
             Command::StopSrq => match self.core.srqs.get_mut(usize::from(object)) {
@@ -338,7 +326,9 @@ impl Model {
         let value = match table {
             Some(Table::Context) => slot.and_then(|slot| slot.context.get(word).copied()),
             Some(Table::Template) => slot.and_then(|slot| slot.template.get(word).copied()),
-            Some(Table::Region) => self.core.regions.words(object).and_then(|words| words.get(word).copied()),
+            Some(Table::Region) => {
+                self.core.regions.words(object).and_then(|words| words.get(word).copied())
+            }
             Some(Table::Cq) => self.core.cqs.get_mut(object).and_then(|cq| cq.words.get(word).copied()),
             Some(Table::Srq) => {
                 self.core.srqs.get(usize::from(object)).and_then(|srq| srq.words.get(word).copied())

@@ -15,9 +15,7 @@ use ironwarp_proto::abi::region::access;
 use ironwarp_proto::abi::regs::Counter;
 use ironwarp_proto::abi::send_entry::Sge;
 use ironwarp_proto::ddp::{self, DdpHeader, QN_ATOMIC, QN_SEND, QN_TERMINATE};
-use ironwarp_proto::rdmap::{
-    self, AtomicOp, AtomicRequest, AtomicResponse, ImmediateData, Opcode, ReadRequest,
-};
+use ironwarp_proto::rdmap::{self, AtomicOp, AtomicRequest, AtomicResponse, ImmediateData, Opcode, ReadRequest};
 use ironwarp_proto::terminate::{TerminateError as E, headers_for};
 
 /// Longest payload of a Terminate that is kept.
@@ -76,10 +74,7 @@ impl Rdma {
         let fail = |this: &Self, error| Err(this.error(error, Some(ulpdu)));
         if header.version() != ddp::VERSION {
             let tagged = header.is_tagged();
-            return fail(
-                self,
-                if tagged { E::DdpTaggedInvalidVersion } else { E::DdpUntaggedInvalidVersion },
-            );
+            return fail(self, if tagged { E::DdpTaggedInvalidVersion } else { E::DdpUntaggedInvalidVersion });
         }
         if let DdpHeader::Untagged { qn, .. } = header
             && !(qn <= QN_TERMINATE || (qn == QN_ATOMIC && self.atomics))
@@ -102,12 +97,7 @@ impl Rdma {
         }
     }
 
-    fn deliver_untagged(
-        &mut self,
-        core: &mut Core,
-        segment: &Segment,
-        header: &Untagged,
-    ) -> Result<(), Stop> {
+    fn deliver_untagged(&mut self, core: &mut Core, segment: &Segment, header: &Untagged) -> Result<(), Stop> {
         let atomic = matches!(segment.opcode, Some(Opcode::AtomicRequest | Opcode::AtomicResponse));
         let known = segment.opcode.filter(|opcode| {
             !opcode.is_tagged() && opcode.queue_number() == Some(header.qn) && (self.atomics || !atomic)
@@ -180,8 +170,7 @@ impl Rdma {
     ) -> Result<(), Stop> {
         let fail = |this: &Self, error| Err(this.error(error, Some(segment.ulpdu)));
         let len = segment.payload.len() as u32;
-        let Some(Expected::Read { work, stag: sink, next_to, remaining, invalidate }) =
-            self.reads.front_mut()
+        let Some(Expected::Read { work, stag: sink, next_to, remaining, invalidate }) = self.reads.front_mut()
         else {
             return fail(self, E::RdmapUnexpectedOpcode);
         };
@@ -325,8 +314,7 @@ impl Rdma {
             let (now, later) = rest.split_at(rest.len().min(room as usize));
             if !now.is_empty() {
                 let to = sge.to.wrapping_add(u64::from(skip));
-                let place =
-                    core.regions.local(sge.lkey, self.asker, to, now.len() as u32, access::LOCAL_WRITE);
+                let place = core.regions.local(sge.lkey, self.asker, to, now.len() as u32, access::LOCAL_WRITE);
                 let placed = place.is_ok_and(|place| core.host.write(place, now).is_ok());
                 if !placed {
                     return false;
@@ -456,3 +444,4 @@ fn rdmap_error(refusal: Refusal) -> E {
         Refusal::Bounds => E::RdmapBounds,
     }
 }
+

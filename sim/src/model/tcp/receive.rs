@@ -130,8 +130,7 @@ impl Tcb {
             verdict.fast_retransmit = reaction != Reaction::None;
             self.react(reaction);
         }
-        let newer =
-            self.wl1.before(segment.seq) || (self.wl1 == segment.seq && !segment.ack.before(self.wl2));
+        let newer = self.wl1.before(segment.seq) || (self.wl1 == segment.seq && !segment.ack.before(self.wl2));
         if newer && !segment.ack.before(self.una) {
             self.take_window(segment, window);
         }
