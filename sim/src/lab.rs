@@ -4,10 +4,11 @@ use crate::link::LinkConfig;
 use crate::model::{Model, ModelConfig};
 use crate::pcap::PcapWriter;
 use crate::world::{World, WorldError};
+use ironwarp_driver::cm::{AcceptParams, ConnectError, ConnectParams, Established, RtrSet};
 use ironwarp_driver::transport::{Fabric, HostMemory, InProcess, Transport};
-use ironwarp_driver::verbs::{Context, ContextConfig};
+use ironwarp_driver::verbs::{Context, ContextConfig, QueuePair};
 use ironwarp_proto::wire::eth::MacAddr;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use thiserror::Error;
 
@@ -25,6 +26,21 @@ pub enum LabError {
         /// What the driver says.
         error: ironwarp_driver::Error,
     },
+    /// A connection.
+    #[error("cannot connect the hosts: {0}")]
+    Connect(#[from] ConnectError),
+    /// Private data came out other than it went in.
+    #[error("private data was changed on the way")]
+    PrivateData,
+}
+
+/// How two queue pairs are connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connection {
+    /// Use CRC.
+    pub crc: bool,
+    /// Use markers in both directions.
+    pub markers: bool,
 }
 
 /// Names of the two nodes.
@@ -80,6 +96,33 @@ impl Lab {
             Context::open(transport, own).map_err(|error| LabError::Open { name: NAMES[node], error })
         };
         Ok(Self { hosts: [open(0)?, open(1)?], world })
+    }
+
+    /// Connect two queue pairs, the first as initiator, in the peer-to-peer model so that both may send at once.
+    /// Private data goes both ways and is checked.
+    pub fn connect(&self, [left, right]: [&QueuePair; 2], how: &Connection) -> Result<[Established; 2], LabError> {
+        let listener = self.hosts[1].listen(0, 4)?;
+        let (hello, answer) = (b"hello from the left".to_vec(), b"and from the right".to_vec());
+        let connect = ConnectParams {
+            private_data: hello.clone(),
+            crc: how.crc,
+            markers: how.markers,
+            rtr: Some(RtrSet::ALL),
+            ..ConnectParams::default()
+        };
+        let address = SocketAddrV4::new(address(1), listener.local().port());
+        let connecting = left.connect(address, connect)?;
+        let request = listener.wait(None)?;
+        let same = request.private_data() == hello;
+        let accept = AcceptParams {
+            private_data: answer.clone(),
+            crc: how.crc,
+            markers: how.markers,
+            ..AcceptParams::default()
+        };
+        let accepting = request.accept(right, accept)?;
+        let established = [connecting.wait(None)?, accepting.wait(None)?];
+        if same && established[0].private_data == answer { Ok(established) } else { Err(LabError::PrivateData) }
     }
 
     /// The devices and the link between them.

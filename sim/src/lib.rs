@@ -3,8 +3,11 @@
 
 pub mod cmd;
 pub mod decode;
+pub mod exercise;
 pub mod lab;
+pub mod limit;
 pub mod link;
+pub mod live;
 pub mod model;
 pub mod pcap;
 pub mod world;

@@ -1,28 +1,45 @@
 //! The `ironwarp` command.
 
 use clap::{Parser, Subcommand};
-use ironwarp_sim::cmd;
+use ironwarp_sim::cmd::{decode, demo, options::CommandError, perf, registers, rping};
 use std::process::ExitCode;
 
+/// Ironwarp, an open iWARP RNIC: golden model, driver and tools. Without a command, `demo` runs.
 #[derive(Parser)]
-#[command(version, about = "Ironwarp, an open iWARP RNIC")]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    demo: demo::Args,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    Decode(cmd::decode::Args),
+    Demo(demo::Args),
+    Rping(rping::Args),
+    Perf(perf::Args),
+    Decode(decode::Args),
+    Registers(registers::Args),
 }
 
 fn main() -> ExitCode {
-    let Command::Decode(args) = Cli::parse().command;
-    match cmd::decode::run(&args) {
+    let cli = Cli::parse();
+    match run(cli.command.unwrap_or(Command::Demo(cli.demo))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn run(command: Command) -> Result<(), CommandError> {
+    match command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Rping(args) => rping::run(&args),
+        Command::Perf(args) => perf::run(&args),
+        Command::Decode(args) => Ok(decode::run(&args)?),
+        Command::Registers(args) => registers::run(&args),
     }
 }

@@ -1,5 +1,6 @@
 //! A device on the bench: the least host software that exercises the ABI directly, without driver or connection set-up.
 
+use crate::spy::Spy;
 use ironwarp_driver::transport::{DmaBuffer, HostMemory};
 use ironwarp_proto::abi::completion::{self, Completion};
 use ironwarp_proto::abi::context::{self, Context, Mode, StateWords, encode_template};
@@ -7,11 +8,12 @@ use ironwarp_proto::abi::doorbell::{Page, Pages, qp as qp_doorbell};
 use ironwarp_proto::abi::event::{self, Event};
 use ironwarp_proto::abi::field::{bytes_of, load};
 use ironwarp_proto::abi::queue::CqEntry;
+use ironwarp_proto::abi::queue::SrqEntry;
 use ironwarp_proto::abi::raw::{self, RawHeader};
 use ironwarp_proto::abi::receive_entry::{self, ReceiveEntry};
 use ironwarp_proto::abi::region::{Region, index_of};
 use ironwarp_proto::abi::regs::{self, Command, CommandStatus, Counter, ctrl};
-use ironwarp_proto::abi::send_entry::{SLOT, SendEntry};
+use ironwarp_proto::abi::send_entry::{SLOT, SendEntry, Sge};
 use ironwarp_proto::abi::window::{self, Table};
 use ironwarp_proto::pins::{Device, Dma, Frame, Nanos};
 use ironwarp_sim::model::{Model, ModelConfig};
@@ -46,6 +48,8 @@ pub struct Rig {
     pub device: Box<dyn Device>,
     /// Host memory.
     pub memory: Arc<HostMemory>,
+    /// The device's way to it.
+    pub dma: Arc<Spy>,
     /// Time.
     pub now: Nanos,
     pages: Pages,
@@ -54,7 +58,17 @@ pub struct Rig {
     raw_rx: Queue,
     raw_tx: Queue,
     cqs: BTreeMap<u16, Queue>,
+    srqs: BTreeMap<u16, SrqMemory>,
     qps: BTreeMap<u16, QpMemory>,
+    /// Memory of all regions, which would be unmapped without an owner.
+    regions: Vec<DmaBuffer>,
+}
+
+/// Ring and table of a shared receive queue.
+struct SrqMemory {
+    ring: DmaBuffer,
+    table: DmaBuffer,
+    index: u16,
 }
 
 fn buffer(memory: &HostMemory, len: usize) -> DmaBuffer {
@@ -70,17 +84,16 @@ impl Rig {
     /// Any device, brought up.
     pub fn new(make: impl FnOnce(Arc<dyn Dma>) -> Box<dyn Device>) -> Self {
         let memory = HostMemory::new();
-        let mut device = make(memory.clone());
+        let dma = Arc::new(Spy::new(memory.clone()));
+        let mut device = make(dma.clone());
         assert_eq!(device.read32(0, regs::ID), ironwarp_proto::abi::DEVICE_ID);
         let limits = device.read32(0, regs::LIMITS0);
         let pages = Pages::from_registers(device.read32(0, regs::DOORBELLS), limits).expect("doorbell pages");
         let queue = |bytes: usize| Queue { ring: buffer(&memory, bytes << LOG2), index: 0 };
         let (events, raw_rx, raw_tx) = (queue(event::SIZE), queue(raw::SLOT), queue(raw::SLOT));
-        for (ring, base) in [
-            (&events, regs::EQ_BASE_LO),
-            (&raw_rx, regs::RAWRX_BASE_LO),
-            (&raw_tx, regs::RAWTX_BASE_LO),
-        ] {
+        for (ring, base) in
+            [(&events, regs::EQ_BASE_LO), (&raw_rx, regs::RAWRX_BASE_LO), (&raw_tx, regs::RAWTX_BASE_LO)]
+        {
             device.write32(0, base, ring.ring.addr() as u32);
             device.write32(0, base + 4, (ring.ring.addr() >> 32) as u32);
             device.write32(0, base + 8, LOG2.into());
@@ -93,6 +106,7 @@ impl Rig {
         Self {
             device,
             memory,
+            dma,
             now: 0,
             pages,
             regions_log2: limits.to_le_bytes()[1],
@@ -100,7 +114,9 @@ impl Rig {
             raw_rx,
             raw_tx,
             cqs: BTreeMap::new(),
+            srqs: BTreeMap::new(),
             qps: BTreeMap::new(),
+            regions: Vec::new(),
         }
     }
 
@@ -146,6 +162,27 @@ impl Rig {
         self.window(Table::Cq, number, 0, &CqEntry { base: ring.addr(), log2 }.encode());
         assert_eq!(self.command(Command::StartCq, number, 0), CommandStatus::Ok);
         self.cqs.insert(number, Queue { ring, index: 0 });
+    }
+
+    /// Start shared receive queue `number` for buffers of `pd`.
+    pub fn srq(&mut self, number: u16, pd: u16) {
+        let ring = buffer(&self.memory, 4 << LOG2);
+        let table = buffer(&self.memory, receive_entry::SIZE << LOG2);
+        let entry = SrqEntry { ring: ring.addr(), table: table.addr(), log2: LOG2, pd };
+        self.window(Table::Srq, number, 0, &entry.encode());
+        assert_eq!(self.command(Command::StartSrq, number, 0), CommandStatus::Ok);
+        self.srqs.insert(number, SrqMemory { ring, table, index: 0 });
+    }
+
+    /// Post entry `slot` of a shared receive queue's table.
+    pub fn post_shared(&mut self, number: u16, slot: u16, sges: Vec<Sge>) {
+        let srq = self.srqs.get_mut(&number).expect("SRQ exists");
+        let words = ReceiveEntry { index: slot, sges }.encode();
+        assert!(srq.table.write(usize::from(slot) * receive_entry::SIZE, &bytes_of(&words)));
+        assert!(srq.ring.write(usize::from(srq.index % (1 << LOG2)) * 4, &u32::from(slot).to_le_bytes()));
+        srq.index = srq.index.wrapping_add(1);
+        let producer = srq.index;
+        self.ring(Page::Srq(number), ironwarp_proto::abi::doorbell::srq::PRODUCER, producer.into());
     }
 
     /// New completions of a queue; with `consume` the device is told.
@@ -229,7 +266,17 @@ impl Rig {
         let memory = buffer(&self.memory, len);
         let host = memory.addr();
         let base = base.unwrap_or(host);
-        self.entry(&Region { valid: true, access, pd, length: len as u64, base, host, stag, ..Region::default() });
+        self.entry(&Region {
+            valid: true,
+            access,
+            pd,
+            length: len as u64,
+            base,
+            host,
+            stag,
+            ..Region::default()
+        });
+        self.regions.push(memory.clone());
         memory
     }
 

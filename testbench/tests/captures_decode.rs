@@ -1,21 +1,10 @@
 //! The decoder against captures of Linux siw, each with a decode by a program that shares no code with ours.
 
 use ironwarp_sim::decode::{Decoder, Frame, Frames, decode_file};
+use ironwarp_testbench::replay::captures;
 use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// The captures beside the workspace, or the few that come with it.
-fn captures() -> Vec<PathBuf> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let shared = own.join("../../shared/captures");
-    let folder = if shared.is_dir() { shared } else { own.join("data") };
-    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let captures: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == "pcap")).collect();
-    assert!(captures.len() >= 7);
-    captures
-}
 
 const KINDS: [(&str, &str); 12] = [
     ("Write", "Write"),

@@ -2,31 +2,14 @@
 
 use ironwarp_proto::abi::completion::{Completion, OPCODE_RECEIVE, Status};
 use ironwarp_proto::abi::receive_entry::ReceiveEntry;
-use ironwarp_proto::abi::send_entry::{AtomicOperands, Opcode as Verb, Payload, SendEntry, Sge};
-use ironwarp_proto::ddp::{DdpHeader, QN_ATOMIC, QN_READ, QN_SEND};
+use ironwarp_proto::abi::send_entry::{AtomicOperands, Opcode as Verb, Payload, SendEntry};
+use ironwarp_proto::ddp::{QN_ATOMIC, QN_READ, QN_SEND};
 use ironwarp_proto::rdmap::{AtomicRequest, AtomicResponse, Opcode, ReadRequest};
-use ironwarp_testbench::scene::{BASE, CQ, QP, STAG, Scene, tagged, untagged};
-
-fn sge(offset: u64, length: u32) -> Sge {
-    Sge { to: BASE + offset, length, lkey: STAG }
-}
-
-fn pattern(len: usize, seed: u8) -> Vec<u8> {
-    (0..len).map(|i| (i as u8).wrapping_mul(31).wrapping_add(seed)).collect()
-}
+use ironwarp_testbench::scene::{BASE, CQ, QP, STAG, Scene, pattern, segments, sge, tagged, untagged};
 
 fn only(completions: &[Completion]) -> Completion {
     assert_eq!(completions.len(), 1, "{completions:?}");
     completions[0]
-}
-
-fn headers(fpdus: &[ironwarp_proto::mpa::stream::Fpdu]) -> Vec<(DdpHeader, Vec<u8>)> {
-    let parse = |fpdu: &ironwarp_proto::mpa::stream::Fpdu| {
-        assert_eq!(fpdu.crc, ironwarp_proto::mpa::stream::FpduCrc::Good);
-        let (header, payload) = DdpHeader::parse(&fpdu.ulpdu).unwrap();
-        (header, payload.to_vec())
-    };
-    fpdus.iter().map(parse).collect()
 }
 
 #[test]
@@ -39,9 +22,9 @@ fn write_out_is_cut_into_fpdus_and_completes_on_the_ack() {
     entry.payload = Payload::Sges(vec![sge(3, 1000), sge(1003, 3000)]);
     scene.rig.post_send(QP, &entry);
     assert!(scene.rig.completions(CQ, true).is_empty());
-    let (segments, fpdus) = scene.pump();
-    assert!(segments.iter().all(|sent| sent.payload.len() <= 1460));
-    let fpdus = headers(&fpdus);
+    let (sent, fpdus) = scene.pump();
+    assert!(sent.iter().all(|sent| sent.payload.len() <= 1460));
+    let fpdus = segments(&fpdus);
     let lens: Vec<usize> = fpdus.iter().map(|(_, payload)| payload.len()).collect();
     assert_eq!(lens, [1440, 1440, 1120]);
     assert_eq!(fpdus[1].0, tagged(Opcode::Write, 0x1234, 0x9_0000_0001 + 1440, false));
@@ -81,7 +64,7 @@ fn send_both_ways_with_every_flavour() {
         }
         let index = scene.rig.post_send(QP, &entry);
         let (_, fpdus) = scene.pump();
-        let (header, payload) = headers(&fpdus).remove(0);
+        let (header, payload) = segments(&fpdus).remove(0);
         assert_eq!(header, untagged(opcode, QN_SEND, u32::from(index) + 1, 0, true));
         assert_eq!(payload, if immediate { b"immediat".to_vec() } else { b"inline!".to_vec() });
         assert_eq!(only(&scene.rig.completions(CQ, true)).status, Status::Ok);
@@ -115,7 +98,7 @@ fn read_out_places_the_response_and_completes_in_order() {
     write.payload = Payload::Inline(vec![1; 8]);
     scene.rig.post_send(QP, &write);
     let (_, fpdus) = scene.pump();
-    let sent = headers(&fpdus);
+    let sent = segments(&fpdus);
     assert_eq!(sent[0].0, untagged(Opcode::ReadRequest, QN_READ, 1, 0, true));
     let request = ReadRequest::parse(&sent[0].1).unwrap();
     assert_eq!((request.sink_stag, request.sink_to, request.size), (STAG, BASE + 16, 2000));
@@ -141,7 +124,7 @@ fn read_in_is_answered_from_memory() {
         .emit(&mut bytes);
     scene.send_ddp(untagged(Opcode::ReadRequest, QN_READ, 1, 0, true), &bytes);
     let (_, fpdus) = scene.pump();
-    let sent = headers(&fpdus);
+    let sent = segments(&fpdus);
     assert_eq!(sent.last().unwrap().0, tagged(Opcode::ReadResponse, 0xabc, 0x33 + 2880, true));
     assert_eq!(sent.into_iter().flat_map(|(_, payload)| payload).collect::<Vec<_>>(), data);
 }
@@ -164,7 +147,7 @@ fn atomics_both_ways() {
     .emit(&mut bytes);
     scene.send_ddp(untagged(Opcode::AtomicRequest, QN_READ, 1, 0, true), &bytes);
     let (_, fpdus) = scene.pump();
-    let (header, payload) = headers(&fpdus).remove(0);
+    let (header, payload) = segments(&fpdus).remove(0);
     assert_eq!(header, untagged(Opcode::AtomicResponse, QN_ATOMIC, 1, 0, true));
     assert_eq!(AtomicResponse::parse(&payload).unwrap(), AtomicResponse { request_id: 99, original: 40 });
     let mut value = [0; 8];
@@ -177,7 +160,7 @@ fn atomics_both_ways() {
     entry.atomic = AtomicOperands { add_or_swap: 1, add_or_swap_mask: 2, compare: 3, compare_mask: 4 };
     scene.rig.post_send(QP, &entry);
     let (_, fpdus) = scene.pump();
-    let (_, payload) = headers(&fpdus).remove(0);
+    let (_, payload) = segments(&fpdus).remove(0);
     let request = AtomicRequest::parse(&payload).unwrap();
     assert_eq!((request.opcode, request.stag, request.to), (2, 0x55, 0x40));
     assert_eq!((request.add_or_swap, request.add_or_swap_mask), (1, 2));

@@ -111,13 +111,21 @@ fn a_detected_error_becomes_a_terminate() {
     assert_eq!(ends, [doorbell::qp::FIN, doorbell::qp::TERMINATE], "FIN goes behind the Terminate");
     let ok = (1, WcStatus::Ok);
     assert_eq!(world.poll_all(), [ok, (2, FLUSHED), (3, FLUSHED), (11, FLUSHED), (12, FLUSHED)]);
+    let ring = QpContext::decode(&world.fake.table(Table::Context, 0)).unwrap().sq_base;
+    let contents = || {
+        let mut bytes = [0; 512];
+        world.fake.memory.read(ring, &mut bytes).unwrap();
+        bytes
+    };
+    let before = contents();
     // What is posted now is flushed too, and its slots come back when that is polled.
     for wr_id in 0..8 {
         world.qp.post_send(&SendRequest::nop(wr_id)).unwrap();
     }
     assert!(world.qp.post_send(&SendRequest::nop(8)).is_err());
     assert_eq!(world.poll_all().len(), 8);
-    assert_eq!(world.rung(doorbell::qp::SQ_PRODUCER), 1, "the ring may still be read for retransmission");
+    assert_eq!(world.rung(doorbell::qp::SQ_PRODUCER), 1);
+    assert!(contents() == before, "the ring may still be read for retransmission");
     // Told twice after lost events.
     world.error(ErrorCause::Detected);
     assert_eq!((world.rung(doorbell::qp::TERMINATE), world.resets()), (1, 0));
@@ -216,6 +224,19 @@ fn both_sides_close_in_order() {
 }
 
 #[test]
+fn events_out_of_place_change_nothing() {
+    let (world, _) = World::busy();
+    world.event(EventKind::FinAcked, 0, [0; 2]);
+    world.event(EventKind::Quiesced, 0, [0; 2]);
+    world.event(EventKind::Stream, 0, [0; 2]);
+    assert_eq!(world.qp.state(), QpState::Rts);
+    world.event(EventKind::PeerClosed, 0, [0; 2]);
+    world.event(EventKind::PeerClosed, 7, [0; 2]);
+    assert_eq!((world.qp.poll_event(), world.qp.poll_event()), (Some(QpEvent::PeerClosed), None));
+    assert_eq!((world.qp.state(), world.resets()), (QpState::Closing, 0), "our FIN is not acknowledged");
+}
+
+#[test]
 fn a_peer_that_closes_early_is_reset() {
     let (world, _) = World::busy();
     world.event(EventKind::PeerClosed, 5, [0; 2]);
@@ -289,6 +310,23 @@ fn the_last_handle_resets_before_memory_goes() {
     let last = [fake.set(|state| state.commands.last().copied()).map(|command| command.0)];
     assert_eq!(last, [Some(Command::Reset)]);
     drop((cq, region, pd, context));
+}
+
+#[test]
+fn a_number_used_again_has_no_old_completions() {
+    let world = World::connected();
+    world.qp.post_send(&SendRequest::nop(1)).unwrap();
+    world.sent(0);
+    let World { qp, cq, fake: _fake, region: _region, pd, context: _context } = world;
+    drop(qp);
+    let config = QpConfig::new(&cq, &cq);
+    let others: Vec<_> = (0..4).map(|_| pd.create_qp(&config).unwrap()).collect();
+    let again = others.last().unwrap();
+    assert_eq!(again.number(), 0);
+    again.hand_over(&handoff()).unwrap();
+    again.go(0).unwrap();
+    again.post_send(&SendRequest::nop(2)).unwrap();
+    assert_eq!(cq.poll(), None);
 }
 
 #[test]

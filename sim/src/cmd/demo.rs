@@ -1,0 +1,183 @@
+//! `ironwarp demo`: two RNICs do everything there is, and every byte is checked.
+
+use super::options::{CommandError, RunOptions};
+use crate::exercise::{Exercise, Kind, MAX_MESSAGE, Prepared, Round, Tally, memory_for};
+use crate::lab::Lab;
+use crate::limit::Traffic;
+use crate::link::LinkConfig;
+use indicatif::{ProgressBar, ProgressStyle};
+use ironwarp_proto::abi::regs::Counter;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Rate of the link, bit/s.
+const RATE: u64 = 1_000_000_000;
+
+/// Two RNICs on a 1 Gb/s link do every verb in both directions, each verified byte for byte,
+/// on a clean link and on one with losses and reordering.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Rounds of operations on each link.
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..))]
+    rounds: u64,
+    /// One JSON object in place of the tables.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    run: RunOptions,
+}
+
+/// What one link saw.
+#[derive(Debug, Serialize)]
+struct Report {
+    link: &'static str,
+    operations: u64,
+    payload_bytes: u64,
+    sim_seconds: f64,
+    goodput_bps: f64,
+    limit_bps: f64,
+    ratio_to_limit: f64,
+    retransmissions: u64,
+    frames: u64,
+    frames_lost: u64,
+    frames_reordered: u64,
+    by_operation: BTreeMap<String, Tally>,
+    errors: Vec<String>,
+}
+
+/// Both links.
+#[derive(Debug, Serialize)]
+struct Summary {
+    runs: Vec<Report>,
+    operations: u64,
+    errors: usize,
+}
+
+/// Run the command; wrong results make it fail.
+pub fn run(args: &Args) -> Result<(), CommandError> {
+    let links = [
+        ("clean", LinkConfig::default()),
+        ("1 % lost, 2 % reordered", LinkConfig { loss: 0.01, reorder: 0.02, ..LinkConfig::default() }),
+    ];
+    let bar = progress(args, links.len() as u64);
+    let mut runs = Vec::new();
+    for (index, (name, link)) in links.into_iter().enumerate() {
+        bar.set_message(name);
+        let link = LinkConfig { rate_bps: Some(RATE), ..link };
+        let mut options = args.run.clone();
+        // One capture a link: the second gets a name of its own.
+        if index > 0 {
+            options.pcap = options.pcap.map(|path| path.with_extension("lossy.pcapng"));
+        }
+        runs.push(one(args, &options, name, link, &bar)?);
+    }
+    bar.finish_and_clear();
+    let operations = runs.iter().map(|run| run.operations).sum();
+    let errors: usize = runs.iter().map(|run| run.errors.len()).sum();
+    let summary = Summary { runs, operations, errors };
+    if args.json {
+        println!("{}", serde_json::to_string(&summary).map_err(std::io::Error::other)?);
+    } else {
+        summary.runs.iter().for_each(print);
+        println!("demo: {operations} operations verified, {errors} errors");
+    }
+    if errors == 0 { Ok(()) } else { Err(CommandError::Failed(format!("{errors} results were wrong"))) }
+}
+
+/// A bar on standard error, if that is a terminal.
+fn progress(args: &Args, links: u64) -> ProgressBar {
+    let bar = if args.json { ProgressBar::hidden() } else { ProgressBar::new(links * args.rounds) };
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} rounds, {msg}");
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+fn one(
+    args: &Args,
+    options: &RunOptions,
+    name: &'static str,
+    link: LinkConfig,
+    bar: &ProgressBar,
+) -> Result<Report, CommandError> {
+    let lab = options.lab(link)?;
+    let memory = memory_for(MAX_MESSAGE);
+    let sides = [Prepared::new(&lab, 0, memory)?, Prepared::new(&lab, 1, memory)?];
+    lab.connect([sides[0].qp(), sides[1].qp()], &options.connection())?;
+    let [left, right] = sides;
+    let mut exercise = Exercise::new(left, right, options.seed);
+    let start = lab.hosts[0].now();
+    for round in 0..args.rounds {
+        // Mostly many small and middle-sized messages, now and then the largest.
+        let round = match round % 4 {
+            3 => Round { operations: 4, max_message: MAX_MESSAGE },
+            1 => Round { operations: 12, max_message: 4096 },
+            _ => Round { operations: 12, max_message: 256 << 10 },
+        };
+        exercise.round(&lab, round)?;
+        bar.inc(1);
+    }
+    exercise.compare_all()?;
+    let sim_seconds = (lab.hosts[0].now() - start) as f64 / 1e9;
+    let report = report(&lab, name, options, &mut exercise, sim_seconds)?;
+    exercise.finish(&lab)?;
+    lab.world().finish_capture()?;
+    Ok(report)
+}
+
+fn report(
+    lab: &Lab,
+    link: &'static str,
+    options: &RunOptions,
+    exercise: &mut Exercise,
+    sim_seconds: f64,
+) -> Result<Report, CommandError> {
+    let traffic = Traffic { message: 1 << 30, tagged: true, mtu: options.mtu, markers: options.markers.is_on() };
+    let share = f64::from(traffic.message) * 8.0 / traffic.bits_per_message();
+    let (payload_bytes, limit_bps) = (exercise.bytes(), 2.0 * share * RATE as f64);
+    let goodput_bps = payload_bytes as f64 * 8.0 / sim_seconds;
+    let mut retransmissions = 0;
+    for host in &lab.hosts {
+        retransmissions += host.counters()?.get(Counter::Retransmits);
+    }
+    let world = lab.world();
+    let stats = [0, 1].map(|node| world.stats(node).unwrap_or_default().sent);
+    let sum = |field: fn(&crate::link::LinkStats) -> u64| stats.iter().map(field).sum();
+    let names = Kind::ALL.iter().filter_map(|kind| Some((format!("{kind:?}"), *exercise.score.get(kind)?)));
+    Ok(Report {
+        link,
+        operations: exercise.verified(),
+        payload_bytes,
+        sim_seconds,
+        goodput_bps,
+        limit_bps,
+        ratio_to_limit: goodput_bps / limit_bps,
+        retransmissions,
+        frames: sum(|link| link.frames),
+        frames_lost: sum(|link| link.lost),
+        frames_reordered: sum(|link| link.reordered),
+        by_operation: names.collect(),
+        errors: std::mem::take(&mut exercise.errors),
+    })
+}
+
+fn print(report: &Report) {
+    println!("1 Gb/s link, {}", report.link);
+    println!("  {:<24} {:>10} {:>14}", "operation", "verified", "bytes");
+    for (name, tally) in &report.by_operation {
+        println!("  {name:<24} {:>10} {:>14}", tally.operations, tally.bytes);
+    }
+    println!("  {:<24} {:>10} {:>14}", "all", report.operations, report.payload_bytes);
+    println!(
+        "  {:.3} s on the link, goodput {:.1} Mbit/s both ways = {:.1} % of the limit",
+        report.sim_seconds,
+        report.goodput_bps / 1e6,
+        100.0 * report.ratio_to_limit
+    );
+    println!(
+        "  {} frames, {} lost, {} reordered, {} segments retransmitted",
+        report.frames, report.frames_lost, report.frames_reordered, report.retransmissions
+    );
+    for error in report.errors.iter().take(10) {
+        println!("  WRONG: {error}");
+    }
+    println!();
+}

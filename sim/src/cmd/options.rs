@@ -1,0 +1,202 @@
+//! Options that several commands share, and what they have in common.
+
+use crate::lab::{Connection, Lab, LabConfig, LabError};
+use crate::link::LinkConfig;
+use crate::model::ModelConfig;
+use crate::pcap::{CaptureError, PcapWriter};
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Use it.
+    On,
+    /// Do without.
+    Off,
+}
+
+impl Switch {
+    /// Whether it is on.
+    pub fn is_on(self) -> bool {
+        self == Switch::On
+    }
+}
+
+/// What plays the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// The golden model.
+    Model,
+}
+
+impl Engine {
+    /// Name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Engine::Model => "model",
+        }
+    }
+}
+
+/// Rate of the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Rate {
+    /// Frames take no time.
+    None,
+    /// 100 Mbit/s.
+    #[value(name = "100m")]
+    M100,
+    /// 1 Gbit/s.
+    #[value(name = "1g")]
+    G1,
+    /// 10 Gbit/s.
+    #[value(name = "10g")]
+    G10,
+}
+
+impl Rate {
+    /// Bits per second.
+    pub fn bps(self) -> Option<u64> {
+        match self {
+            Rate::None => None,
+            Rate::M100 => Some(100_000_000),
+            Rate::G1 => Some(1_000_000_000),
+            Rate::G10 => Some(10_000_000_000),
+        }
+    }
+}
+
+/// The device, the connection and the record of a run.
+#[derive(Debug, Clone, Args)]
+pub struct RunOptions {
+    /// What plays the device.
+    #[arg(long, value_enum, default_value = "model")]
+    pub engine: Engine,
+    /// Seed of everything random: the same seed gives the same run.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Write every frame to a pcapng file.
+    #[arg(long, value_name = "FILE")]
+    pub pcap: Option<PathBuf>,
+    /// MPA CRC.
+    #[arg(long, value_enum, default_value = "on")]
+    pub crc: Switch,
+    /// MPA markers, in both directions.
+    #[arg(long, value_enum, default_value = "off")]
+    pub markers: Switch,
+    /// IP MTU, bytes.
+    #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u16).range(576..=9000))]
+    pub mtu: u16,
+}
+
+impl RunOptions {
+    /// How queue pairs are connected.
+    pub fn connection(&self) -> Connection {
+        Connection { crc: self.crc.is_on(), markers: self.markers.is_on() }
+    }
+
+    /// Two hosts on such devices with this link between them.
+    pub fn lab(&self, link: LinkConfig) -> Result<Lab, CommandError> {
+        let capture = self.pcap.as_ref().map(PcapWriter::create).transpose()?;
+        let device = ModelConfig::default();
+        Ok(Lab::new(&LabConfig { link, mtu: self.mtu, seed: self.seed, device }, capture)?)
+    }
+}
+
+/// Impairments of the link. Probabilities are per frame: `0.01` or `1%`.
+#[derive(Debug, Clone, Args)]
+pub struct LinkOptions {
+    /// Rate in each direction.
+    #[arg(long = "link", value_enum, default_value = "none")]
+    pub rate: Rate,
+    /// Lost frames.
+    #[arg(long, default_value = "0", value_parser = probability)]
+    pub loss: f64,
+    /// Frames held back for others to overtake.
+    #[arg(long, default_value = "0", value_parser = probability)]
+    pub reorder: f64,
+    /// Frames that arrive twice.
+    #[arg(long, default_value = "0", value_parser = probability)]
+    pub duplicate: f64,
+    /// Frames in which a bit is flipped behind the FCS check.
+    #[arg(long, default_value = "0", value_parser = probability)]
+    pub corrupt: f64,
+    /// Delay in each direction, microseconds.
+    #[arg(long, default_value_t = 1)]
+    pub delay_us: u64,
+}
+
+impl LinkOptions {
+    /// The link.
+    pub fn link(&self) -> LinkConfig {
+        LinkConfig {
+            rate_bps: self.rate.bps(),
+            delay: self.delay_us.saturating_mul(1000),
+            loss: self.loss,
+            duplicate: self.duplicate,
+            reorder: self.reorder,
+            corrupt: self.corrupt,
+            ..LinkConfig::default()
+        }
+    }
+}
+
+fn probability(text: &str) -> Result<f64, String> {
+    let (number, scale) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 0.01));
+    let value: f64 = number.trim().parse().map_err(|_| "give a probability such as 0.01 or 1%".to_string())?;
+    let value = value * scale;
+    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err("a probability is between 0 and 1".into()) }
+}
+
+/// Why a command failed.
+#[derive(Debug, Error)]
+pub enum CommandError {
+    /// No laboratory.
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    /// The capture file.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// A verb.
+    #[error(transparent)]
+    Verb(#[from] ironwarp_driver::Error),
+    /// A connection.
+    #[error(transparent)]
+    Connect(#[from] ironwarp_driver::cm::ConnectError),
+    /// The exercise.
+    #[error(transparent)]
+    Exercise(#[from] crate::exercise::ExerciseError),
+    /// Decoding.
+    #[error(transparent)]
+    Decode(#[from] super::decode::DecodeError),
+    /// Output.
+    #[error("cannot write: {0}")]
+    Output(#[from] std::io::Error),
+    /// What was asked for cannot be done, or something went wrong that is said in words.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Largest resident size of this process so far, bytes; 0 where the system does not tell.
+pub fn peak_rss_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probabilities_are_fractions_or_percentages() {
+        assert_eq!(probability("0.25"), Ok(0.25));
+        assert_eq!(probability("5%"), Ok(0.05));
+        for bad in ["", "x", "1.5", "-0.1", "101%", "NaN"] {
+            assert!(probability(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! `ironwarp perf`: throughput of one operation between two hosts.
+
+use super::options::{CommandError, LinkOptions, RunOptions, peak_rss_bytes};
+use crate::lab::Lab;
+use crate::limit::Traffic;
+use clap::ValueEnum;
+use ironwarp_driver::transport::Wait;
+use ironwarp_driver::verbs::{
+    Access, CompletionQueue, MemoryRegion, QpConfig, QueuePair, ReceiveRequest, SendRequest, WcOpcode, WcStatus,
+};
+use ironwarp_proto::abi::regs::Counter;
+use ironwarp_proto::rdmap::AtomicRequest;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::time::Instant;
+
+/// The operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Operation {
+    /// RDMA Write.
+    Write,
+    /// Send into posted receives.
+    Send,
+    /// RDMA Read.
+    Read,
+    /// Atomic FetchAdd, 8 bytes.
+    Atomic,
+}
+
+/// Measure the throughput of one operation.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The operation.
+    #[arg(value_enum)]
+    op: Operation,
+    /// Message size, bytes; atomics have 8.
+    #[arg(long, default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(0..=1 << 30))]
+    size: u32,
+    /// Messages of each queue pair in each direction.
+    #[arg(long, default_value_t = 4000, value_parser = clap::value_parser!(u64).range(1..))]
+    iterations: u64,
+    /// Queue pairs (connections).
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=60))]
+    qps: u32,
+    /// Messages outstanding on each queue pair.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=128))]
+    depth: u32,
+    /// Both hosts send.
+    #[arg(long)]
+    bidir: bool,
+    /// One JSON object in place of text.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    link: LinkOptions,
+    #[command(flatten)]
+    run: RunOptions,
+}
+
+/// What was measured.
+#[derive(Debug, Serialize)]
+struct Report {
+    op: String,
+    engine: &'static str,
+    size: u32,
+    messages: u64,
+    payload_bytes: u64,
+    wall_seconds: f64,
+    sim_seconds: f64,
+    goodput_bps: f64,
+    link_bps: Option<u64>,
+    limit_bps: Option<f64>,
+    ratio_to_limit: Option<f64>,
+    messages_per_second: f64,
+    retransmissions: u64,
+    peak_rss_bytes: u64,
+}
+
+/// One host's part: its connections and the work of each.
+struct Side {
+    cq: CompletionQueue,
+    region: MemoryRegion,
+    qps: Vec<QueuePair>,
+    /// Place of a queue pair in `qps`, by number.
+    places: HashMap<u32, usize>,
+    posted: Vec<u64>,
+    done: Vec<u64>,
+}
+
+/// Run the command.
+pub fn run(args: &Args) -> Result<(), CommandError> {
+    let size = if args.op == Operation::Atomic { 8 } else { args.size };
+    let lab = args.run.lab(args.link.link())?;
+    let mut bench = Bench { args, size, sides: [side(&lab, 0, args, size)?, side(&lab, 1, args, size)?] };
+    bench.connect(&lab)?;
+    let before = retransmissions(&lab)?;
+    let (wall, start) = (Instant::now(), lab.hosts[0].now());
+    bench.transfer(&lab)?;
+    let (wall_seconds, sim_nanos) = (wall.elapsed().as_secs_f64(), lab.hosts[0].now() - start);
+    bench.verify()?;
+    let retransmissions = retransmissions(&lab)? - before;
+    lab.world().finish_capture()?;
+    let directions = 1 + u64::from(args.bidir);
+    let messages = args.iterations * u64::from(args.qps) * directions;
+    let link_bps = args.link.rate.bps();
+    let sim_seconds = sim_nanos as f64 / 1e9;
+    let seconds = if link_bps.is_some() { sim_seconds } else { wall_seconds };
+    let payload_bytes = messages * u64::from(size);
+    let goodput_bps = payload_bytes as f64 * 8.0 / seconds;
+    let limit_bps = link_bps.map(|rate| limit(args, size) * rate as f64 * directions as f64);
+    let report = Report {
+        op: format!("{:?}", args.op).to_lowercase(),
+        engine: args.run.engine.name(),
+        size,
+        messages,
+        payload_bytes,
+        wall_seconds,
+        sim_seconds,
+        goodput_bps,
+        link_bps,
+        limit_bps,
+        ratio_to_limit: limit_bps.filter(|limit| *limit > 0.0).map(|limit| goodput_bps / limit),
+        messages_per_second: messages as f64 / seconds,
+        retransmissions,
+        peak_rss_bytes: peak_rss_bytes(),
+    };
+    if args.json {
+        let text = serde_json::to_string(&report).map_err(std::io::Error::other)?;
+        println!("{text}");
+    } else {
+        print(&report);
+    }
+    Ok(())
+}
+
+/// Share of the link that payload can have in one direction.
+fn limit(args: &Args, size: u32) -> f64 {
+    let (message, tagged) = match args.op {
+        Operation::Write | Operation::Read => (size, true),
+        Operation::Send => (size, false),
+        // The requests are what fills the link.
+        Operation::Atomic => (AtomicRequest::LEN as u32, false),
+    };
+    let traffic = Traffic { message, tagged, mtu: args.run.mtu, markers: args.run.markers.is_on() };
+    f64::from(size) * 8.0 / traffic.bits_per_message()
+}
+
+fn retransmissions(lab: &Lab) -> Result<u64, CommandError> {
+    let mut sum = 0;
+    for host in &lab.hosts {
+        sum += host.counters()?.get(Counter::Retransmits);
+    }
+    Ok(sum)
+}
+
+fn side(lab: &Lab, node: usize, args: &Args, size: u32) -> Result<Side, CommandError> {
+    let pd = lab.hosts[node].alloc_pd()?;
+    let outstanding = args.qps * args.depth;
+    let cq = lab.hosts[node].create_cq((4 * outstanding).clamp(16, 16_384))?;
+    let rights = Access::LOCAL_WRITE | Access::REMOTE_READ | Access::REMOTE_WRITE | Access::REMOTE_ATOMIC;
+    // Source, then sink.
+    let region = pd.register(2 * slot(size), rights)?;
+    let pattern: Vec<u8> = (0..slot(size)).map(|i| (i % 251) as u8 ^ node as u8).collect();
+    region.write(0, &pattern)?;
+    let mut qps = Vec::new();
+    for _ in 0..args.qps {
+        // An atomic takes two slots, and the RTR message of the set-up one until the first completion.
+        let config = QpConfig::new(&cq, &cq).depths(4 * args.depth, 2 * args.depth);
+        qps.push(pd.create_qp(&config)?);
+    }
+    let places = qps.iter().enumerate().map(|(place, qp)| (qp.number(), place)).collect();
+    let (posted, done) = (vec![0; qps.len()], vec![0; qps.len()]);
+    Ok(Side { cq, region, qps, places, posted, done })
+}
+
+/// Bytes kept for a message: whole 8-byte words, at least one.
+fn slot(size: u32) -> usize {
+    (size as usize).max(1).next_multiple_of(8)
+}
+
+struct Bench<'a> {
+    args: &'a Args,
+    size: u32,
+    sides: [Side; 2],
+}
+
+impl Bench<'_> {
+    fn connect(&mut self, lab: &Lab) -> Result<(), CommandError> {
+        for place in 0..self.args.qps as usize {
+            if self.args.op == Operation::Send {
+                for side in &self.sides {
+                    for _ in 0..2 * self.args.depth {
+                        self.post_receive(side, place)?;
+                    }
+                }
+            }
+            let qps = [&self.sides[0].qps[place], &self.sides[1].qps[place]];
+            lab.connect(qps, &self.args.run.connection())?;
+        }
+        Ok(())
+    }
+
+    fn post_receive(&self, side: &Side, place: usize) -> Result<(), CommandError> {
+        let sge = side.region.sge(slot(self.size), self.size as usize)?;
+        Ok(side.qps[place].post_receive(&ReceiveRequest::new(0, [sge]))?)
+    }
+
+    fn request(&self, me: usize, wr_id: u64) -> Result<SendRequest, CommandError> {
+        let (own, peer) = (&self.sides[me].region, &self.sides[1 - me].region);
+        let (source, sink) = (0, slot(self.size));
+        let sge = |offset| own.sge(offset, self.size as usize);
+        Ok(match self.args.op {
+            Operation::Write => SendRequest::write(wr_id, sge(source)?, peer.remote(sink)?),
+            Operation::Send => SendRequest::send(wr_id, sge(source)?),
+            Operation::Read => SendRequest::read(wr_id, sge(sink)?, peer.remote(source)?),
+            Operation::Atomic => SendRequest::fetch_add(wr_id, sge(sink)?, peer.remote(source)?, 1),
+        })
+    }
+
+    fn transfer(&mut self, lab: &Lab) -> Result<(), CommandError> {
+        let senders = 1 + usize::from(self.args.bidir);
+        let (total, depth) = (self.args.iterations, u64::from(self.args.depth));
+        loop {
+            // Receivers come first: a sender never finds fewer buffers than it has messages outstanding.
+            for me in (0..2).rev() {
+                self.reap(me)?;
+            }
+            let mut finished = true;
+            for me in 0..senders {
+                for place in 0..self.sides[me].qps.len() {
+                    while self.sides[me].posted[place] < total
+                        && self.sides[me].posted[place] - self.sides[me].done[place] < depth
+                    {
+                        let request = self.request(me, self.sides[me].posted[place])?;
+                        self.sides[me].qps[place].post_send(&request)?;
+                        self.sides[me].posted[place] += 1;
+                    }
+                    finished &= self.sides[me].done[place] == total;
+                }
+            }
+            if finished {
+                return Ok(());
+            }
+            if lab.hosts[0].wait(None)? == Wait::Idle {
+                return Err(CommandError::Failed("nothing happens any more, and messages are missing".into()));
+            }
+        }
+    }
+
+    fn reap(&mut self, me: usize) -> Result<(), CommandError> {
+        while let Some(completion) = self.sides[me].cq.poll() {
+            if completion.status != WcStatus::Ok {
+                return Err(CommandError::Failed(format!("a request failed: {completion:?}")));
+            }
+            let Some(place) = self.sides[me].places.get(&completion.qp).copied() else { continue };
+            if completion.opcode == WcOpcode::Receive {
+                self.post_receive(&self.sides[me], place)?;
+            } else {
+                self.sides[me].done[place] += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// The last message of each direction arrived as it was sent.
+    fn verify(&self) -> Result<(), CommandError> {
+        let (len, sink) = (self.size as usize, slot(self.size));
+        for me in 0..1 + usize::from(self.args.bidir) {
+            let peer = 1 - me;
+            let (from, to) = match self.args.op {
+                Operation::Write | Operation::Send => (me, peer),
+                Operation::Read => (peer, me),
+                Operation::Atomic => continue,
+            };
+            let (mut source, mut found) = (vec![0; len], vec![0; len]);
+            self.sides[from].region.read(0, &mut source)?;
+            self.sides[to].region.read(sink, &mut found)?;
+            if source != found {
+                return Err(CommandError::Failed("the bytes received are not those sent".into()));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn print(report: &Report) {
+    println!("{} of {} bytes, engine {}", report.op, report.size, report.engine);
+    println!("  messages          {} ({:.0} a second)", report.messages, report.messages_per_second);
+    println!("  goodput           {:.3} Gbit/s", report.goodput_bps / 1e9);
+    if let (Some(limit), Some(ratio)) = (report.limit_bps, report.ratio_to_limit) {
+        println!("  limit of the link {:.3} Gbit/s, reached {:.2} %", limit / 1e9, 100.0 * ratio);
+    }
+    println!("  time              {:.3} s on the link, {:.3} s here", report.sim_seconds, report.wall_seconds);
+    println!("  retransmissions   {}", report.retransmissions);
+    println!("  memory            {} MB at most", report.peak_rss_bytes / 1_000_000);
+}
