@@ -565,8 +565,8 @@ fn three_duplicate_acks_retransmit_one_segment_and_partial_acks_the_next() {
             assert!(answer.iter().all(|sent| sent.tcp.seq.after(start)), "limited transmit");
         } else {
             assert_eq!(answer.iter().filter(|sent| sent.tcp.seq == start).count(), 1, "fast retransmit");
-            let others = answer.iter().filter(|sent| sent.tcp.seq != start);
-            assert!(others.cloned().all(|sent| sent.tcp.seq.after(highest)), "and of that segment only");
+            let mut others = answer.iter().filter(|sent| sent.tcp.seq != start);
+            assert!(others.all(|sent| sent.tcp.seq.after(highest)), "and of that segment only");
         }
     }
     assert_eq!(new, 2, "RFC 5681 3.2 step 1");
