@@ -218,14 +218,14 @@ fn each_out_of_order_segment_is_answered_at_once_by_a_duplicate_ack() {
 
 #[test]
 fn overlaps_are_trimmed_on_the_left_and_answered_at_once() {
-    for overlap in 0..=28 {
+    for overlap in 1..=28 {
         let mut scene = Scene::model();
         let (first, second) = (small_write(&scene, 0, 1), small_write(&scene, 28, 2));
         let start = scene.peer.snd;
         scene.segment(start, scene.peer.rcv, PUSH, &first);
         scene.hear();
         let joined = [&first[28 - overlap..], &second[..]].concat();
-        scene.segment(start + (28 - overlap as u32), scene.peer.rcv, PUSH, &joined);
+        scene.segment(start + (28 - overlap as u32), scene.peer.rcv, ACK, &joined);
         assert_eq!((scene.bytes(0, 8), scene.hear()[0].tcp.ack), (vec![2; 8], start + 56), "{overlap}");
         scene.segment(start, scene.peer.rcv, ACK, &[first, second].concat());
         assert_eq!(scene.hear()[0].tcp.ack, start + 56, "{overlap}: an old segment is answered too");
@@ -554,6 +554,7 @@ fn ten_in_flight() -> (Scene, Vec<Sent>) {
 fn three_duplicate_acks_retransmit_one_segment_and_partial_acks_the_next() {
     let (mut scene, sent) = ten_in_flight();
     let start = scene.peer.rcv;
+    let highest = sent[9].tcp.seq;
     // Segments 0 and 4 are lost.
     let mut new = 0;
     for n in 1..=3 {
@@ -564,6 +565,8 @@ fn three_duplicate_acks_retransmit_one_segment_and_partial_acks_the_next() {
             assert!(answer.iter().all(|sent| sent.tcp.seq.after(start)), "limited transmit");
         } else {
             assert_eq!(answer.iter().filter(|sent| sent.tcp.seq == start).count(), 1, "fast retransmit");
+            let mut others = answer.iter().filter(|sent| sent.tcp.seq != start);
+            assert!(others.all(|sent| sent.tcp.seq.after(highest)), "and of that segment only");
         }
     }
     assert_eq!(new, 2, "RFC 5681 3.2 step 1");
