@@ -12,7 +12,9 @@ use ironwarp_proto::abi::raw::RawHeader;
 use ironwarp_proto::abi::receive_entry::{self, ReceiveEntry};
 use ironwarp_proto::abi::region::{Region, index_of};
 use ironwarp_proto::abi::regs::{Command, CommandStatus};
-use ironwarp_proto::abi::send_entry::{AtomicOperands, BadSendEntry, INLINE_MAX, Opcode, Payload, SGES_MAX, SendEntry, Sge};
+use ironwarp_proto::abi::send_entry::{
+    AtomicOperands, BadSendEntry, INLINE_MAX, Opcode, Payload, SGES_MAX, SendEntry, Sge,
+};
 use ironwarp_proto::abi::window;
 use proptest::prelude::*;
 
@@ -28,7 +30,14 @@ fn send_entry() -> impl Strategy<Value = SendEntry> {
     let inline = prop::option::of(prop::collection::vec(any::<u8>(), 0..=INLINE_MAX));
     let rest = (any::<u16>(), any::<u32>(), any::<u64>(), any::<u8>(), any::<[u8; 8]>(), any::<[u64; 4]>());
     (opcode, any::<(bool, bool)>(), sges, 0..=SGES_MAX, inline, rest).prop_map(
-        |(opcode, (signalled, fence), mut sges, count, inline, (index, stag, to, access, immediate, operands))| {
+        |(
+            opcode,
+            (signalled, fence),
+            mut sges,
+            count,
+            inline,
+            (index, stag, to, access, immediate, operands),
+        )| {
             let one = opcode.is_read()
                 || opcode.is_atomic()
                 || matches!(opcode, Opcode::BindWindow | Opcode::FastRegister);

@@ -8,8 +8,9 @@ use crate::lab::Lab;
 use ironwarp_driver::Error;
 use ironwarp_driver::transport::Wait;
 use ironwarp_driver::verbs::{
-    Access, CompletionQueue, Data, FastRegion, FastRegister, MemoryRegion, MemoryWindow, Operation, ProtectionDomain,
-    QpConfig, QueuePair, ReceiveRequest, SendRequest, Sge, WcOpcode, WcStatus, WorkCompletion,
+    Access, CompletionQueue, Data, FastRegion, FastRegister, MemoryRegion, MemoryWindow, Operation,
+    ProtectionDomain, QpConfig, QueuePair, ReceiveRequest, SendRequest, Sge, WcOpcode, WcStatus,
+    WorkCompletion,
 };
 use ironwarp_proto::rdmap;
 use rand::rngs::SmallRng;
@@ -296,7 +297,14 @@ impl Exercise {
     }
 
     /// Post a send request of side `me` and note what its completion must say.
-    fn post(&mut self, me: usize, kind: Kind, request: SendRequest, opcode: WcOpcode, bytes: usize) -> Result<(), Error> {
+    fn post(
+        &mut self,
+        me: usize,
+        kind: Kind,
+        request: SendRequest,
+        opcode: WcOpcode,
+        bytes: usize,
+    ) -> Result<(), Error> {
         let side = &mut self.sides[me];
         side.qp.post_send(&request)?;
         let completion = plain(request.wr_id, opcode, bytes, &side.qp);
@@ -305,7 +313,13 @@ impl Exercise {
     }
 
     /// A receive buffer of side `me` for a message of `len` bytes, at least as long; where it begins.
-    fn post_receive(&mut self, me: usize, kind: Kind, len: usize, completion: impl FnOnce(&mut WorkCompletion)) -> Result<Option<usize>, Error> {
+    fn post_receive(
+        &mut self,
+        me: usize,
+        kind: Kind,
+        len: usize,
+        completion: impl FnOnce(&mut WorkCompletion),
+    ) -> Result<Option<usize>, Error> {
         let wr_id = self.id();
         let room = len + if self.rng.random_range(0..4) == 0 { self.rng.random_range(0..100) } else { 0 };
         let side = &mut self.sides[me];
@@ -472,7 +486,9 @@ impl Exercise {
         match grant {
             Grant::Window { remote, start, len } => {
                 let wr_id = self.id();
-                let Some((data, bytes)) = self.source(peer, len)? else { return self.revoke(me, remote.stag) };
+                let Some((data, bytes)) = self.source(peer, len)? else {
+                    return self.revoke(me, remote.stag);
+                };
                 self.arrive(me, start, &bytes);
                 self.post(peer, Kind::Write, SendRequest::write(wr_id, data, remote), WcOpcode::Write, len)?;
                 self.send(peer, invalidating, Some(remote.stag), 4096)
@@ -517,7 +533,8 @@ impl Exercise {
             if missing == 0 {
                 return Ok(());
             }
-            let broken = self.sides.iter().any(|side| side.qp.state() != ironwarp_driver::verbs::QpState::Rts);
+            let broken =
+                self.sides.iter().any(|side| side.qp.state() != ironwarp_driver::verbs::QpState::Rts);
             if lab.hosts[0].wait(None)? == Wait::Idle || broken {
                 return Err(self.stuck(missing));
             }
@@ -557,10 +574,12 @@ impl Exercise {
             for (what, found, expected) in
                 [("memory", &memory[..], &side.copy[..end]), ("fast region", &fast[..], &side.fast_copy[..])]
             {
-                let different = found.iter().zip(expected).enumerate().find(|(_, (found, expected))| found != expected);
+                let different =
+                    found.iter().zip(expected).enumerate().find(|(_, (found, expected))| found != expected);
                 if let Some((at, (found, expected))) = different {
-                    self.errors
-                        .push(format!("side {me}: {what} byte {at} is {found:#04x}, must be {expected:#04x}"));
+                    self.errors.push(format!(
+                        "side {me}: {what} byte {at} is {found:#04x}, must be {expected:#04x}"
+                    ));
                 }
             }
             debug_assert!(inside, "the fast region's buffer has its size");

@@ -39,7 +39,10 @@ impl EventKind {
     pub const ALL: &'static [(EventKind, &'static str)] = &[
         (EventKind::CqReady, "an armed CQ has a completion (object: CQ)"),
         (EventKind::QpError, "a QP stopped (code: cause; parameters: flush cursors)"),
-        (EventKind::PeerClosed, "FIN received in stream order (code: bit 0 inside an FPDU, 1 inside a message, 2 own Reads open)"),
+        (
+            EventKind::PeerClosed,
+            "FIN received in stream order (code: bit 0 inside an FPDU, 1 inside a message, 2 own Reads open)",
+        ),
         (EventKind::FinAcked, "our FIN is acknowledged"),
         (EventKind::Quiesced, "the context is in the save area"),
         (EventKind::SrqLimit, "fewer entries than the limit are left (object: SRQ)"),
@@ -76,7 +79,10 @@ pub enum ErrorCause {
 impl ErrorCause {
     /// All causes with a line for the document.
     pub const ALL: &'static [(ErrorCause, &'static str)] = &[
-        (ErrorCause::Detected, "an error the peer must hear of: record in the save area, software sends the Terminate"),
+        (
+            ErrorCause::Detected,
+            "an error the peer must hear of: record in the save area, software sends the Terminate",
+        ),
         (ErrorCause::TerminateReceived, "the peer sent a Terminate: it is in the save area"),
         (ErrorCause::Reset, "RST received"),
         (ErrorCause::RetryExceeded, "the peer no longer answers"),

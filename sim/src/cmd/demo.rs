@@ -130,7 +130,8 @@ fn report(
     exercise: &mut Exercise,
     sim_seconds: f64,
 ) -> Result<Report, CommandError> {
-    let traffic = Traffic { message: 1 << 30, tagged: true, mtu: options.mtu, markers: options.markers.is_on() };
+    let traffic =
+        Traffic { message: 1 << 30, tagged: true, mtu: options.mtu, markers: options.markers.is_on() };
     let share = f64::from(traffic.message) * 8.0 / traffic.bits_per_message();
     let (payload_bytes, limit_bps) = (exercise.bytes(), 2.0 * share * RATE as f64);
     let goodput_bps = payload_bytes as f64 * 8.0 / sim_seconds;
