@@ -507,8 +507,8 @@ impl<'a> Replay<'a> {
             receives_posted: 0,
             applied: (0, 0, 0),
             ord: context.ord.into(),
-            stream_start: scene.snd,
-            acked: scene.snd,
+            stream_start: scene.peer.snd,
+            acked: scene.peer.snd,
             scene,
         };
         for (stag, Wanted { range, access }) in wanted {
@@ -646,7 +646,7 @@ impl<'a> Replay<'a> {
         let payload = payload.get(cut.bytes.clone()).unwrap_or_default();
         let frame = self.scene.frame_at(seq, cut.flags, payload);
         let frame = with_options(&frame, &cut.options);
-        self.scene.snd = self.scene.snd.max(seq + payload.len() as u32 + u32::from(cut.fin()));
+        self.scene.peer.snd = self.scene.peer.snd.max(seq + payload.len() as u32 + u32::from(cut.fin()));
         self.scene.deliver(&frame);
         self.pump(0);
     }

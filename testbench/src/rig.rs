@@ -60,6 +60,8 @@ pub struct Rig {
     cqs: BTreeMap<u16, Queue>,
     srqs: BTreeMap<u16, SrqMemory>,
     qps: BTreeMap<u16, QpMemory>,
+    /// Memory of all regions, which would be unmapped without an owner.
+    regions: Vec<DmaBuffer>,
 }
 
 /// Ring and table of a shared receive queue.
@@ -114,6 +116,7 @@ impl Rig {
             cqs: BTreeMap::new(),
             srqs: BTreeMap::new(),
             qps: BTreeMap::new(),
+            regions: Vec::new(),
         }
     }
 
@@ -273,6 +276,7 @@ impl Rig {
             stag,
             ..Region::default()
         });
+        self.regions.push(memory.clone());
         memory
     }
 

@@ -108,14 +108,13 @@ pub fn context() -> Context {
 impl Peer {
     /// Connect QP `qp` of a device to port `port` of a new peer and let it run.
     pub fn connect(rig: &mut Rig, qp: u16, port: u16, context: Context) -> Self {
-        let peer = Self::meet(rig, qp, port, context);
+        rig.activate(qp, context, &template_for(port));
         assert_eq!(rig.command(Command::Go, qp, 0), CommandStatus::Ok);
-        peer
+        Self::new(qp, port, context)
     }
 
-    /// As [`connect`](Self::connect), up to ACTIVATE.
-    pub fn meet(rig: &mut Rig, qp: u16, port: u16, context: Context) -> Self {
-        rig.activate(qp, context, &template_for(port));
+    /// The far end of a connection that starts with `context`.
+    pub fn new(qp: u16, port: u16, context: Context) -> Self {
         Self {
             qp,
             port,
@@ -181,24 +180,31 @@ impl Scene {
     }
 
     /// On any device.
-    pub fn new(mut rig: Rig, context: Context) -> Self {
-        let memory = Self::furnish(&mut rig);
-        let peer = Peer::connect(&mut rig, QP, PORT, context);
-        Self { rig, peer, memory, strays: Vec::new() }
+    pub fn new(rig: Rig, context: Context) -> Self {
+        let mut scene = Self::furnished(rig, context);
+        scene.activate();
+        assert_eq!(scene.rig.command(Command::Go, QP, 0), CommandStatus::Ok);
+        scene
     }
 
     /// On the golden model, up to ACTIVATE.
     pub fn activated(context: Context) -> Self {
-        let mut rig = Rig::model();
-        let memory = Self::furnish(&mut rig);
-        let peer = Peer::meet(&mut rig, QP, PORT, context);
-        Self { rig, peer, memory, strays: Vec::new() }
+        let mut scene = Self::furnished(Rig::model(), context);
+        scene.activate();
+        scene
     }
 
-    fn furnish(rig: &mut Rig) -> DmaBuffer {
+    /// On any device, before ACTIVATE.
+    pub fn furnished(mut rig: Rig, context: Context) -> Self {
         rig.cq(CQ, 8);
         let rights = access::LOCAL_WRITE | access::REMOTE | access::BIND;
-        rig.region(STAG, Some(BASE), LEN, rights, PD)
+        let memory = rig.region(STAG, Some(BASE), LEN, rights, PD);
+        Self { rig, peer: Peer::new(QP, PORT, context), memory, strays: Vec::new() }
+    }
+
+    /// ACTIVATE the QP.
+    pub fn activate(&mut self) {
+        self.rig.activate(self.peer.qp, self.peer.context, &template_for(self.peer.port));
     }
 
     /// Let another peer act.
@@ -291,10 +297,25 @@ impl Scene {
 
     /// What the device sends now is lost; the segments all the same.
     pub fn lose(&mut self) -> Vec<Sent> {
+        self.lose_after(0)
+    }
+
+    /// As [`lose`](Self::lose), after the time until `at` has passed.
+    pub fn lose_until(&mut self, at: Nanos) -> Vec<Sent> {
+        self.lose_after(at.saturating_sub(self.rig.now))
+    }
+
+    /// As [`lose`](Self::lose), after `time` has passed.
+    pub fn lose_after(&mut self, time: Nanos) -> Vec<Sent> {
         let (rcv, deframer) = (self.peer.rcv, self.peer.deframer.clone());
-        let lost = self.hear();
+        let lost = self.hear_after(time);
         (self.peer.rcv, self.peer.deframer) = (rcv, deframer);
         lost
+    }
+
+    /// Let the peer take what a link has left of a segment.
+    pub fn receive_part(&mut self, sent: &Sent, fpdus: &mut Vec<Fpdu>) {
+        self.peer.take(sent, fpdus);
     }
 
     fn listen(&mut self, frames: Vec<Frame>, fpdus: &mut Vec<Fpdu>) -> (Vec<Sent>, bool) {

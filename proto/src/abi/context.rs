@@ -1,6 +1,7 @@
 //! Queue pair context, header template, state words and the areas of host memory that belong to a QP.
 
 use super::{Field, Layout};
+use std::ops::RangeInclusive;
 
 const MODE: Field = Field::new("mode", 0, 0, 2, "1 rdma, 2 stream");
 const MARKERS_TX: Field = Field::new("markers_tx", 0, 2, 1, "insert markers: the peer asked for them (RFC 5044 7.1)");
@@ -46,6 +47,10 @@ pub const LAYOUT: Layout = Layout {
 };
 /// Words of a context.
 pub const WORDS: usize = 19;
+/// Values of `mss` that a device takes: IPv4 cannot say more with headers of 40 bytes.
+pub const MSS_RANGE: RangeInclusive<u16> = 64..=65_495;
+/// Values of `mulpdu` that a device takes (RFC 5044 section 4.5).
+pub const MULPDU_RANGE: RangeInclusive<u16> = 128..=64_768;
 
 /// What a connection carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -171,8 +176,8 @@ impl Context {
         let log2_max = if mode == Mode::Rdma { super::queue::LOG2_MAX } else { 30 };
         let sizes = context.sq_log2 <= log2_max && context.rq_log2 <= log2_max;
         let scales = context.snd_wscale <= 14 && context.rcv_wscale <= 14;
-        let mulpdu = mode == Mode::Stream || (128..=64_768).contains(&context.mulpdu);
-        (sizes && scales && mulpdu && context.mss >= 64).then_some(context)
+        let mulpdu = mode == Mode::Stream || MULPDU_RANGE.contains(&context.mulpdu);
+        (sizes && scales && mulpdu && MSS_RANGE.contains(&context.mss)).then_some(context)
     }
 }
 

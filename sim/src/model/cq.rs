@@ -1,13 +1,13 @@
 //! Completion queues: ring, phase, arming, overflow.
 
 use super::host::{Host, Ring};
+use ironwarp_proto::abi::Doorbell;
 use ironwarp_proto::abi::completion::{self, Completion, Status};
 use ironwarp_proto::abi::doorbell::{ARM_ANY, ARM_SOLICITED};
 use ironwarp_proto::abi::event::EventKind;
 use ironwarp_proto::abi::field::bytes_of;
 use ironwarp_proto::abi::queue::CqEntry;
 use ironwarp_proto::abi::regs::Counter;
-use ironwarp_proto::abi::Doorbell;
 
 /// A completion queue.
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,29 +42,31 @@ impl CqTable {
         self.cqs.get(usize::from(index)).is_some_and(|cq| cq.ring.running && !cq.broken)
     }
 
-    /// Write a completion to queue `index`.
-    pub fn complete(&mut self, host: &mut Host, index: u16, completion: &Completion) {
-        let Some(cq) = self.cqs.get_mut(usize::from(index)) else { return };
+    /// Write a completion to queue `index`; `false` if it was dropped.
+    #[must_use]
+    pub fn complete(&mut self, host: &mut Host, index: u16, completion: &Completion) -> bool {
+        let Some(cq) = self.cqs.get_mut(usize::from(index)) else { return false };
         if cq.broken || !cq.ring.running {
             host.count(Counter::CqOverflows);
-            return;
+            return false;
         }
         if cq.ring.is_full() {
             cq.broken = true;
             self.broken.push(index);
             host.count(Counter::CqOverflows);
             host.event(EventKind::CqOverflow, 0, index, [0; 2]);
-            return;
+            return false;
         }
         let bytes = bytes_of(&completion.encode(cq.ring.phase()));
         let slot = cq.ring.slot(cq.ring.producer, completion::SIZE);
         let (body, last) = bytes.split_at(completion::VALID_OFFSET);
-        let stored =
-            host.write(slot, body).and_then(|()| host.write(slot + completion::VALID_OFFSET as u64, last));
+        let stored = host
+            .write(slot, body)
+            .and_then(|()| host.write(slot.wrapping_add(completion::VALID_OFFSET as u64), last));
         if stored.is_err() {
             cq.broken = true;
             self.broken.push(index);
-            return;
+            return false;
         }
         cq.ring.producer = cq.ring.producer.wrapping_add(1);
         host.count(Counter::Completions);
@@ -72,6 +74,7 @@ impl CqTable {
         if cq.arm & ARM_ANY != 0 || (cq.arm & ARM_SOLICITED != 0 && urgent) {
             cq.fire(host, index);
         }
+        true
     }
 
     /// Consumer doorbell.

@@ -1,7 +1,7 @@
 //! Frames: which connection one belongs to, and what goes around a segment.
 
 use ironwarp_proto::seq::Seq;
-use ironwarp_proto::wire::eth::{self, EthHeader, ETHERTYPE_IPV4, MacAddr};
+use ironwarp_proto::wire::eth::{self, ETHERTYPE_IPV4, EthHeader, MacAddr};
 use ironwarp_proto::wire::ipv4::{self, Ipv4Header, PROTOCOL_TCP};
 use ironwarp_proto::wire::tcp::{self, TcpFlags, TcpHeader};
 use ironwarp_proto::wire::{WireError, checksum};
@@ -156,7 +156,8 @@ mod tests {
     fn template() -> Template {
         let mut headers = Vec::new();
         let (src, dst) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2));
-        EthHeader { dst: MacAddr([2; 6]), src: MacAddr([4; 6]), ethertype: ETHERTYPE_IPV4 }.emit(&mut headers);
+        EthHeader { dst: MacAddr([2; 6]), src: MacAddr([4; 6]), ethertype: ETHERTYPE_IPV4 }
+            .emit(&mut headers);
         headers.extend([0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 6, 0, 0]);
         headers.extend(src.octets());
         headers.extend(dst.octets());

@@ -43,7 +43,7 @@ impl Ring {
     }
     /// Host address of entry `index` of `bytes` bytes each.
     pub fn slot(&self, index: u16, bytes: usize) -> u64 {
-        self.base + u64::from(index & (self.size() - 1)) * bytes as u64
+        self.base.wrapping_add(u64::from(index & (self.size() - 1)) * bytes as u64)
     }
     /// Phase bit of what is produced next.
     pub fn phase(&self) -> bool {
@@ -51,6 +51,9 @@ impl Ring {
     }
     /// Consumer doorbell of a ring that the device produces.
     pub fn consume(&mut self, index: u16) -> Doorbell {
+        if !self.running {
+            return Doorbell::Stale;
+        }
         let verdict = judge_doorbell(self.consumer, index, self.filled(), self.size());
         if let Doorbell::Advance(by) = verdict {
             self.consumer = self.consumer.wrapping_add(by);
@@ -59,6 +62,9 @@ impl Ring {
     }
     /// Producer doorbell of a ring that the device consumes.
     pub fn produce(&mut self, index: u16) -> Doorbell {
+        if !self.running {
+            return Doorbell::Stale;
+        }
         let room = self.size() - self.filled().min(self.size());
         let verdict = judge_doorbell(self.producer, index, room, self.size());
         if let Doorbell::Advance(by) = verdict {
@@ -208,13 +214,14 @@ impl Host {
         }
         let truncated = frame.len() > raw::FRAME_MAX;
         let frame = &frame[..frame.len().min(raw::FRAME_MAX)];
-        let header = RawHeader { length: frame.len() as u16, checksum_ok, truncated, inject: false, diverted };
+        let header =
+            RawHeader { length: frame.len() as u16, checksum_ok, truncated, inject: false, diverted };
         let header = bytes_of(&header.encode(ring.phase()));
         let slot = ring.slot(ring.producer, raw::SLOT);
         // The word that makes the slot valid goes last.
         let stored = self
-            .write(slot + raw::FRAME_OFFSET as u64, frame)
-            .and_then(|()| self.write(slot + 4, &header[4..]))
+            .write(slot.wrapping_add(raw::FRAME_OFFSET as u64), frame)
+            .and_then(|()| self.write(slot.wrapping_add(4), &header[4..]))
             .and_then(|()| self.write(slot, &header[..4]));
         if stored.is_ok() {
             self.raw_rx.producer = ring.producer.wrapping_add(1);
@@ -229,7 +236,7 @@ impl Host {
             let Ok(words) = self.words::<4>(slot) else { continue };
             let header = RawHeader::decode(&words);
             let mut frame = vec![0; usize::from(header.length).min(raw::FRAME_MAX)];
-            if self.read(slot + raw::FRAME_OFFSET as u64, &mut frame).is_ok() {
+            if self.read(slot.wrapping_add(raw::FRAME_OFFSET as u64), &mut frame).is_ok() {
                 return Some((frame, header.inject));
             }
         }

@@ -144,7 +144,7 @@ impl Qp {
         self.cause = stop.cause as u8;
         if let Some(record) = &stop.record {
             // If the save area is gone too, the event alone must do.
-            let _ = core.host.write(self.save + SAVE_RECORD as u64, &record.encode());
+            let _ = core.host.write(self.save.wrapping_add(SAVE_RECORD as u64), &record.encode());
         }
         let cursors = self.flush_cursors();
         if let Upper::Rdma(rdma) = &mut self.upper {
@@ -294,7 +294,9 @@ impl Qp {
         let open = self.tcb.rcv_adv().diff(self.tcb.rcv_nxt()).max(0) as u32;
         self.tcb.set_receive_window(if free >= open + step { free } else { open });
         // Software made room: tell a sender that may be waiting for it.
-        if self.tcb.window_opens_by() >= (2 * mss).min(stream.receive_size() / 2) || (open < mss && free >= open + step) {
+        if self.tcb.window_opens_by() >= (2 * mss).min(stream.receive_size() / 2)
+            || (open < mss && free >= open + step)
+        {
             self.tcb.ack_now();
         }
     }
@@ -362,8 +364,11 @@ impl Qp {
             self.stop(core, stop);
             return None;
         }
-        if fin && let Upper::Rdma(rdma) = &mut self.upper {
-            rdma.close();
+        if fin {
+            match &mut self.upper {
+                Upper::Rdma(rdma) => rdma.close(),
+                Upper::Stream(stream) => stream.close(),
+            }
         }
         let again = self.tcb.sent(core.host.now, from, len, fin, &core.timing);
         if again {
@@ -410,6 +415,9 @@ impl Qp {
 
     /// Whether FIN goes at `at`: software asked for it, and everything before it is in the stream.
     fn fin_due(&self, at: Seq) -> bool {
+        if let Some(fin_at) = self.tcb.fin_at() {
+            return at == fin_at;
+        }
         let (end, drained) = match &self.upper {
             Upper::Rdma(rdma) => (rdma.end(), rdma.is_drained()),
             Upper::Stream(stream) => (stream.end(), true),

@@ -227,7 +227,11 @@ mod tests {
         assert_eq!(good.remote(stag, ME, 0x1000, 100, write), Ok(0x9000));
         assert_eq!(good.remote(stag, ME, 0x1063, 1, write), Ok(0x9063));
         assert_eq!(good.remote(stag ^ 1, ME, 0x1000, 1, write), Err(Refusal::InvalidStag), "key");
-        assert_eq!(good.remote(stag ^ 1 << 31, ME, 0x1000, 1, write), Err(Refusal::InvalidStag), "upper index");
+        assert_eq!(
+            good.remote(stag ^ 1 << 31, ME, 0x1000, 1, write),
+            Err(Refusal::InvalidStag),
+            "upper index"
+        );
         assert_eq!(good.remote(stag, Asker { pd: 8, ..ME }, 0x1000, 1, write), Err(Refusal::NotAssociated));
         assert_eq!(good.remote(stag, ME, 0x1000, 1, access::REMOTE_READ), Err(Refusal::Rights));
         assert_eq!(good.remote(stag, ME, 0xfff, 1, write), Err(Refusal::Bounds));
@@ -235,11 +239,19 @@ mod tests {
         assert_eq!(good.remote(stag, ME, 0x1064, 1, write), Err(Refusal::Bounds));
         assert_eq!(good.remote(stag, ME, u64::MAX, 2, write), Err(Refusal::Wrap));
         let other = Asker { pd: 8, ..ME };
-        assert_eq!(good.remote(stag, other, u64::MAX, 2, 0xff), Err(Refusal::NotAssociated), "first failure wins");
+        assert_eq!(
+            good.remote(stag, other, u64::MAX, 2, 0xff),
+            Err(Refusal::NotAssociated),
+            "first failure wins"
+        );
         let mut revoked = good.clone();
         assert!(revoked.revoke(stag));
         assert_eq!(revoked.remote(stag, ME, 0x1000, 1, write), Err(Refusal::InvalidStag));
-        assert_eq!(RegionTable::new(8).remote(0, ME, 0, 1, 0), Err(Refusal::InvalidStag), "STag 0 never exists");
+        assert_eq!(
+            RegionTable::new(8).remote(0, ME, 0, 1, 0),
+            Err(Refusal::InvalidStag),
+            "STag 0 never exists"
+        );
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! The register file, the window, commands and doorbells.
 
+use super::Model;
 use super::config::{ModelConfig, TCPCFG_RESET, Timing};
 use super::qp::Qp;
-use super::Model;
-use ironwarp_proto::abi::context::{Context, QpState, SAVE_STATE, StateWords, decode_template};
+use ironwarp_proto::abi::context::{
+    Context, MSS_RANGE, MULPDU_RANGE, QpState, SAVE_STATE, StateWords, decode_template,
+};
 use ironwarp_proto::abi::doorbell::{self, Page, Pages};
 use ironwarp_proto::abi::event::EventKind;
 use ironwarp_proto::abi::field::bytes_of;
@@ -228,7 +230,7 @@ impl Model {
             },
             Command::Modify => self.with_qp(object, |qp, argument| {
                 let (mss, mulpdu) = (argument as u16, (argument >> 16) as u16);
-                if mss < 64 || !(128..=64_768).contains(&mulpdu) {
+                if !MSS_RANGE.contains(&mss) || !MULPDU_RANGE.contains(&mulpdu) {
                     return CommandStatus::BadContent;
                 }
                 qp.modify(mss, mulpdu);
@@ -240,7 +242,13 @@ impl Model {
             }
             Command::StartCq => match self.core.cqs.get_mut(object) {
                 Some(cq) if cq.is_running() => CommandStatus::BadState,
-                Some(cq) => if cq.start() { CommandStatus::Ok } else { CommandStatus::BadContent },
+                Some(cq) => {
+                    if cq.start() {
+                        CommandStatus::Ok
+                    } else {
+                        CommandStatus::BadContent
+                    }
+                }
                 None => CommandStatus::BadObject,
             },
             Command::StopCq => match self.core.cqs.get_mut(object) {
@@ -252,7 +260,13 @@ impl Model {
             },
             Command::StartSrq => match self.core.srqs.get_mut(usize::from(object)) {
                 Some(srq) if srq.is_running() => CommandStatus::BadState,
-                Some(srq) => if srq.start() { CommandStatus::Ok } else { CommandStatus::BadContent },
+                Some(srq) => {
+                    if srq.start() {
+                        CommandStatus::Ok
+                    } else {
+                        CommandStatus::BadContent
+                    }
+                }
                 None => CommandStatus::BadObject,
             },
             Command::StopSrq => match self.core.srqs.get_mut(usize::from(object)) {
@@ -288,6 +302,11 @@ impl Model {
         if rdma && !(queues && depths && context.srq.is_none_or(shared)) {
             return CommandStatus::BadContent;
         }
+        // What was offered before the hand-over must fit the ring, which is all there is to put it in.
+        let offered = context.rcv_adv.wrapping_sub(context.rcv_nxt) as i32;
+        if !rdma && i64::from(offered) > 1 << context.rq_log2 {
+            return CommandStatus::BadContent;
+        }
         let qp = Qp::new(number, &context, decode_template(&slot.template), &self.core);
         if self.lookup.contains_key(&qp.tuple()) {
             return CommandStatus::BadContent;
@@ -301,7 +320,8 @@ impl Model {
         let Some(slot) = self.slots.get_mut(usize::from(number)) else { return CommandStatus::BadObject };
         let Some(qp) = slot.qp.take() else { return CommandStatus::BadState };
         let words = StateWords { state: QpState::Quiesced, ..qp.words() };
-        let saved = self.core.host.write(qp.save_area() + SAVE_STATE as u64, &bytes_of(&words.encode()));
+        let saved =
+            self.core.host.write(qp.save_area().wrapping_add(SAVE_STATE as u64), &bytes_of(&words.encode()));
         self.forget(&qp, number);
         self.core.host.event(EventKind::Quiesced, u8::from(saved.is_err()), number, [0; 2]);
         CommandStatus::Ok
@@ -326,9 +346,7 @@ impl Model {
         let value = match table {
             Some(Table::Context) => slot.and_then(|slot| slot.context.get(word).copied()),
             Some(Table::Template) => slot.and_then(|slot| slot.template.get(word).copied()),
-            Some(Table::Region) => {
-                self.core.regions.words(object).and_then(|words| words.get(word).copied())
-            }
+            Some(Table::Region) => self.core.regions.words(object).and_then(|words| words.get(word).copied()),
             Some(Table::Cq) => self.core.cqs.get_mut(object).and_then(|cq| cq.words.get(word).copied()),
             Some(Table::Srq) => {
                 self.core.srqs.get(usize::from(object)).and_then(|srq| srq.words.get(word).copied())

@@ -41,6 +41,10 @@ impl Srq {
     pub fn is_running(&self) -> bool {
         self.ring.running
     }
+    /// Protection domain of its buffers.
+    pub fn pd(&self) -> u16 {
+        SrqEntry::decode(&self.words).pd
+    }
     /// Producer doorbell; an impossible one is ignored, since no QP can be blamed.
     pub fn post(&mut self, index: u16) {
         if self.ring.running {
@@ -65,7 +69,7 @@ impl Srq {
         }
         let [word] = host.words::<1>(self.ring.slot(self.ring.consumer, 4)).map_err(|_| NoEntry::Bad)?;
         let index = u16::try_from(word).ok().filter(|index| *index < self.ring.size()).ok_or(NoEntry::Bad)?;
-        let addr = self.table + u64::from(index) * receive_entry::SIZE as u64;
+        let addr = self.table.wrapping_add(u64::from(index) * receive_entry::SIZE as u64);
         let words = host.words::<16>(addr).map_err(|_| NoEntry::Bad)?;
         let entry = ReceiveEntry::decode(&words, index).ok_or(NoEntry::Bad)?;
         self.ring.consumer = self.ring.consumer.wrapping_add(1);

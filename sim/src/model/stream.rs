@@ -22,7 +22,7 @@ impl Bytes {
     fn parts(self, offset: u32, len: u32) -> [(u64, u32); 2] {
         let at = offset & (self.size - 1);
         let first = len.min(self.size - at);
-        [(self.base + u64::from(at), first), (self.base, len - first)]
+        [(self.base.wrapping_add(u64::from(at)), first), (self.base, len - first)]
     }
 }
 
@@ -33,6 +33,8 @@ pub struct Stream {
     start: Seq,
     /// Bytes that software has written.
     written: u32,
+    /// Where FIN stands, once it was sent.
+    last: Option<Seq>,
     receive: Bytes,
     /// Bytes that software has taken.
     consumed: u32,
@@ -50,6 +52,7 @@ impl Stream {
             send: Bytes { base: context.sq_base, size: 1 << context.sq_log2 },
             start: Seq(context.snd_nxt),
             written: 0,
+            last: None,
             receive: Bytes { base: context.rq_base, size: 1 << context.rq_log2 },
             consumed: 0,
             status_at: context.staging,
@@ -94,9 +97,14 @@ impl Stream {
         self.receive.size
     }
 
-    /// Sequence number behind everything written.
+    /// Sequence number behind everything written, or of FIN.
     pub fn end(&self) -> Seq {
-        self.start + self.written
+        self.last.unwrap_or(self.start + self.written)
+    }
+
+    /// FIN leaves behind what is written: the stream has an end.
+    pub fn close(&mut self) {
+        self.last = Some(self.end());
     }
 
     /// How much from `from` on makes a segment of at most `room` bytes. `Some` with length 0: something waits that should not

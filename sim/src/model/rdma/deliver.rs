@@ -5,7 +5,7 @@
 
 use super::{Expected, OpenReceive, Rdma, Response, Stop};
 use crate::model::core::Core;
-use crate::model::region::Refusal;
+use crate::model::region::{Asker, Refusal};
 use crate::model::srq::NoEntry;
 use ironwarp_proto::abi::completion::{Completion, Status};
 use ironwarp_proto::abi::context::ErrorRecord;
@@ -15,7 +15,9 @@ use ironwarp_proto::abi::region::access;
 use ironwarp_proto::abi::regs::Counter;
 use ironwarp_proto::abi::send_entry::Sge;
 use ironwarp_proto::ddp::{self, DdpHeader, QN_ATOMIC, QN_SEND, QN_TERMINATE};
-use ironwarp_proto::rdmap::{self, AtomicOp, AtomicRequest, AtomicResponse, ImmediateData, Opcode, ReadRequest};
+use ironwarp_proto::rdmap::{
+    self, AtomicOp, AtomicRequest, AtomicResponse, ImmediateData, Opcode, ReadRequest,
+};
 use ironwarp_proto::terminate::{TerminateError as E, headers_for};
 
 /// Longest payload of a Terminate that is kept.
@@ -74,7 +76,10 @@ impl Rdma {
         let fail = |this: &Self, error| Err(this.error(error, Some(ulpdu)));
         if header.version() != ddp::VERSION {
             let tagged = header.is_tagged();
-            return fail(self, if tagged { E::DdpTaggedInvalidVersion } else { E::DdpUntaggedInvalidVersion });
+            return fail(
+                self,
+                if tagged { E::DdpTaggedInvalidVersion } else { E::DdpUntaggedInvalidVersion },
+            );
         }
         if let DdpHeader::Untagged { qn, .. } = header
             && !(qn <= QN_TERMINATE || (qn == QN_ATOMIC && self.atomics))
@@ -97,7 +102,12 @@ impl Rdma {
         }
     }
 
-    fn deliver_untagged(&mut self, core: &mut Core, segment: &Segment, header: &Untagged) -> Result<(), Stop> {
+    fn deliver_untagged(
+        &mut self,
+        core: &mut Core,
+        segment: &Segment,
+        header: &Untagged,
+    ) -> Result<(), Stop> {
         let atomic = matches!(segment.opcode, Some(Opcode::AtomicRequest | Opcode::AtomicResponse));
         let known = segment.opcode.filter(|opcode| {
             !opcode.is_tagged() && opcode.queue_number() == Some(header.qn) && (self.atomics || !atomic)
@@ -170,7 +180,8 @@ impl Rdma {
     ) -> Result<(), Stop> {
         let fail = |this: &Self, error| Err(this.error(error, Some(segment.ulpdu)));
         let len = segment.payload.len() as u32;
-        let Some(Expected::Read { work, stag: sink, next_to, remaining, invalidate }) = self.reads.front_mut()
+        let Some(Expected::Read { work, stag: sink, next_to, remaining, invalidate }) =
+            self.reads.front_mut()
         else {
             return fail(self, E::RdmapUnexpectedOpcode);
         };
@@ -227,8 +238,7 @@ impl Rdma {
             self.fail_receive(core, index, Status::Length);
             return fail(self, E::DdpTooLong);
         }
-        let sges = open.entry.sges.clone();
-        if !self.scatter(core, &sges, received, segment.payload) {
+        if !scatter(core, open.owner, &open.entry.sges, received, segment.payload) {
             self.fail_receive(core, index, Status::LocalProtection);
             return Err(self.own_error());
         }
@@ -246,7 +256,6 @@ impl Rdma {
         } else {
             None
         };
-        self.open = None;
         self.expected_msn[QN_SEND as usize] = header.msn.wrapping_add(1);
         let completion = Completion {
             solicited: opcode.is_solicited(),
@@ -254,8 +263,7 @@ impl Rdma {
             length: received + len,
             ..receive_completion(index, Status::Ok)
         };
-        self.complete_receive(core, completion);
-        Ok(())
+        self.complete_receive(core, completion)
     }
 
     fn deliver_immediate(&mut self, core: &mut Core, segment: &Segment, opcode: Opcode) -> Result<(), Stop> {
@@ -269,20 +277,24 @@ impl Rdma {
             length: ImmediateData::LEN as u32,
             ..receive_completion(open.index, Status::Ok)
         };
-        self.complete_receive(core, completion);
-        Ok(())
+        self.open = Some(open);
+        self.complete_receive(core, completion)
     }
 
     fn take_receive_entry(&mut self, core: &mut Core, segment: &Segment) -> Result<OpenReceive, Stop> {
+        let mut owner = self.asker;
         let taken = match self.srq {
             Some(number) => match core.srqs.get_mut(usize::from(number)) {
-                Some(srq) => srq.take(&mut core.host, number),
+                Some(srq) => {
+                    owner.pd = srq.pd();
+                    srq.take(&mut core.host, number)
+                }
                 None => Err(NoEntry::Bad),
             },
             None => self.next_receive_entry(core),
         };
         match taken {
-            Ok((index, entry)) => Ok(OpenReceive { entry, index, received: 0 }),
+            Ok((index, entry)) => Ok(OpenReceive { entry, owner, index, received: 0 }),
             Err(NoEntry::Empty) => Err(self.error(E::DdpNoBuffer, Some(segment.ulpdu))),
             Err(NoEntry::Bad) => Err(self.own_error()),
         }
@@ -302,29 +314,8 @@ impl Rdma {
 
     /// Complete the open receive with an error.
     fn fail_receive(&mut self, core: &mut Core, index: u16, status: Status) {
-        self.open = None;
-        self.complete_receive(core, receive_completion(index, status));
-    }
-
-    /// Write `payload` to the buffer described by `sges`, from byte `offset` on.
-    fn scatter(&mut self, core: &mut Core, sges: &[Sge], offset: u32, payload: &[u8]) -> bool {
-        let (mut skip, mut rest) = (offset, payload);
-        for sge in sges {
-            let room = sge.length.saturating_sub(skip);
-            let (now, later) = rest.split_at(rest.len().min(room as usize));
-            if !now.is_empty() {
-                let to = sge.to.wrapping_add(u64::from(skip));
-                let place = core.regions.local(sge.lkey, self.asker, to, now.len() as u32, access::LOCAL_WRITE);
-                let placed = place.is_ok_and(|place| core.host.write(place, now).is_ok());
-                if !placed {
-                    return false;
-                }
-                core.host.add(Counter::BytesPlaced, now.len() as u32);
-            }
-            skip = skip.saturating_sub(sge.length);
-            rest = later;
-        }
-        rest.is_empty()
+        // The connection stops for that error, whether or not there is room to tell.
+        let _ = self.complete_receive(core, receive_completion(index, status));
     }
 
     fn accept_read(&mut self, core: &mut Core, segment: &Segment) -> Result<(), Stop> {
@@ -397,7 +388,7 @@ impl Rdma {
             _ => return fail(self, E::RdmapUnexpectedOpcode),
         };
         self.reads.pop_front();
-        let stored = self.scatter(core, &[result], 0, &response.original.to_le_bytes());
+        let stored = scatter(core, self.asker, &[result], 0, &response.original.to_le_bytes());
         self.finish_work(core, work, if stored { Status::Ok } else { Status::LocalProtection });
         if stored { Ok(()) } else { Err(self.own_error()) }
     }
@@ -406,6 +397,27 @@ impl Rdma {
         let header = payload[..payload.len().min(TERMINATE_KEPT)].to_vec();
         Stop { cause: ErrorCause::TerminateReceived, record: Some(ErrorRecord::Received(header)) }
     }
+}
+
+/// Write `payload` to the buffer described by `sges`, from byte `offset` on.
+fn scatter(core: &mut Core, owner: Asker, sges: &[Sge], offset: u32, payload: &[u8]) -> bool {
+    let (mut skip, mut rest) = (offset, payload);
+    for sge in sges {
+        let room = sge.length.saturating_sub(skip);
+        let (now, later) = rest.split_at(rest.len().min(room as usize));
+        if !now.is_empty() {
+            let to = sge.to.wrapping_add(u64::from(skip));
+            let place = core.regions.local(sge.lkey, owner, to, now.len() as u32, access::LOCAL_WRITE);
+            let placed = place.is_ok_and(|place| core.host.write(place, now).is_ok());
+            if !placed {
+                return false;
+            }
+            core.host.add(Counter::BytesPlaced, now.len() as u32);
+        }
+        skip = skip.saturating_sub(sge.length);
+        rest = later;
+    }
+    rest.is_empty()
 }
 
 /// A receive completion with only index and status.
@@ -444,4 +456,3 @@ fn rdmap_error(refusal: Refusal) -> E {
         Refusal::Bounds => E::RdmapBounds,
     }
 }
-

@@ -54,6 +54,8 @@ enum Phase {
 #[derive(Debug, Clone)]
 struct OpenReceive {
     entry: ReceiveEntry,
+    /// In whose name its buffers are written: an SRQ has a protection domain of its own.
+    owner: Asker,
     index: u16,
     received: u32,
 }
@@ -278,10 +280,10 @@ impl Rdma {
         if self.phase == Phase::Terminating {
             return true;
         }
-        let at = self.save + SAVE_TERMINATE as u64;
+        let at = self.save.wrapping_add(SAVE_TERMINATE as u64);
         let Ok([length]) = core.host.words::<1>(at) else { return false };
         let mut header = vec![0; (length as usize).min(TERMINATE_MAX)];
-        if core.host.read(at + 4, &mut header).is_err() {
+        if core.host.read(at.wrapping_add(4), &mut header).is_err() {
             return false;
         }
         self.stop();
@@ -312,18 +314,23 @@ impl Rdma {
             && self.message.is_none()
             && self.responses.is_empty()
             && self.reads.is_empty();
-        (idle || self.phase != Phase::Running) && self.terminate.is_none()
+        // On hold there never is a Terminate: no FPDU may leave before one has come.
+        (idle || self.phase != Phase::Running) && (self.terminate.is_none() || self.hold)
     }
 
-    /// A completion of the receive queue, or of the SRQ entry.
-    fn complete_receive(&mut self, core: &mut Core, mut completion: Completion) {
+    /// A completion of the receive entry in use; if it is dropped, the entry stays for software to flush.
+    fn complete_receive(&mut self, core: &mut Core, mut completion: Completion) -> Result<(), Stop> {
         completion.qp = self.asker.qp;
         completion.opcode = OPCODE_RECEIVE;
         completion.srq = self.srq.is_some();
+        if !core.cqs.complete(&mut core.host, self.rcq, &completion) {
+            return Err(Stop { cause: ErrorCause::CqBroken, record: None });
+        }
+        self.open = None;
         if self.srq.is_none() {
             self.rq.consumer = self.rq.consumer.wrapping_add(1);
         }
-        core.cqs.complete(&mut core.host, self.rcq, &completion);
+        Ok(())
     }
 
     /// Mark a started entry as done; completions follow in order. None is written once the connection has stopped:
@@ -352,12 +359,12 @@ impl Rdma {
                 status,
             };
             let told = work.signalled || status != Status::Ok;
+            if told && !core.cqs.complete(&mut core.host, self.scq, &completion) {
+                return;
+            }
             self.sq.consumer = work.index.wrapping_add(work.slots);
             self.works.pop_front();
             self.first_work += 1;
-            if told {
-                core.cqs.complete(&mut core.host, self.scq, &completion);
-            }
             if status != Status::Ok {
                 return;
             }

@@ -32,7 +32,13 @@ impl Rdma {
     ///
     /// What was never sent is cut into FPDUs here. With `may_cut` an FPDU that does not fit is cut anywhere.
     /// `Ok(None)`: nothing to send. `Some` with length 0: something waits that does not fit.
-    pub fn plan(&mut self, core: &mut Core, from: Seq, room: u32, may_cut: bool) -> Result<Option<Cut>, Stop> {
+    pub fn plan(
+        &mut self,
+        core: &mut Core,
+        from: Seq,
+        room: u32,
+        may_cut: bool,
+    ) -> Result<Option<Cut>, Stop> {
         let mut len = 0;
         // What is in the journal already.
         let first = self.journal.partition_point(|sent| !(sent.seq + sent.wire_len).after(from));
@@ -309,4 +315,3 @@ fn pieces(sges: &[Sge], offset: u32, len: u32) -> impl Iterator<Item = (Sge, u32
         (take > 0).then_some((piece, take))
     })
 }
-

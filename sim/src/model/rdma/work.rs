@@ -257,6 +257,14 @@ impl Rdma {
     fn request(&mut self, opcode: Opcode, bytes: Vec<u8>) -> Message {
         let length = bytes.len() as u32;
         let target = self.untagged(QN_READ, 0);
-        Message { opcode, target, source: Source::Bytes(bytes.into()), length, offset: 0, work: None, then: None }
+        Message {
+            opcode,
+            target,
+            source: Source::Bytes(bytes.into()),
+            length,
+            offset: 0,
+            work: None,
+            then: None,
+        }
     }
 }

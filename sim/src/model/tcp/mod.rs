@@ -205,6 +205,10 @@ impl Tcb {
     pub fn fin_sent(&self) -> bool {
         self.fin_at.is_some()
     }
+    /// Sequence number of our FIN, if it has been sent.
+    pub fn fin_at(&self) -> Option<Seq> {
+        self.fin_at
+    }
     /// A new MSS for what is sent from now on.
     pub fn set_mss(&mut self, mss: u32) {
         self.mss = mss;

@@ -130,7 +130,8 @@ impl Tcb {
             verdict.fast_retransmit = reaction != Reaction::None;
             self.react(reaction);
         }
-        let newer = self.wl1.before(segment.seq) || (self.wl1 == segment.seq && !segment.ack.before(self.wl2));
+        let newer =
+            self.wl1.before(segment.seq) || (self.wl1 == segment.seq && !segment.ack.before(self.wl2));
         if newer && !segment.ack.before(self.una) {
             self.take_window(segment, window);
         }
@@ -144,6 +145,9 @@ impl Tcb {
         self.retries = 0;
         self.probing = false;
         self.resend_one = false;
+        if self.snd_wnd > 0 {
+            self.persist_backoff = 0;
+        }
         self.rtt.acked(ack, now);
         let reaction = self.congestion.on_ack(verdict.acked, ack, self.flight(), self.resent);
         if self.resent.is_some_and(|resent| !ack.before(resent)) {

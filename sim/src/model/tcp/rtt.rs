@@ -35,8 +35,8 @@ impl Rtt {
         {
             self.timed = None;
             self.sample(now.saturating_sub(start));
+            self.backoff = 0;
         }
-        self.backoff = 0;
     }
 
     fn sample(&mut self, rtt: Nanos) {
@@ -87,7 +87,10 @@ mod tests {
         rtt.back_off();
         assert_eq!(rtt.rto(&timing), 1200 * ms);
         rtt.acked(Seq(10), 100 * ms);
-        assert_eq!(rtt.rto(&timing), 300 * ms);
+        assert_eq!(rtt.rto(&timing), 1200 * ms, "backed off until there is a new sample");
+        rtt.sent(Seq(25), 200 * ms);
+        rtt.acked(Seq(25), 300 * ms);
+        assert_eq!((rtt.smoothed(), rtt.rto(&timing)), (100 * ms, 250 * ms));
         for _ in 0..20 {
             rtt.back_off();
         }
