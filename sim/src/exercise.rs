@@ -8,8 +8,9 @@ use crate::lab::Lab;
 use ironwarp_driver::Error;
 use ironwarp_driver::transport::Wait;
 use ironwarp_driver::verbs::{
-    Access, CompletionQueue, Data, FastRegion, FastRegister, MemoryRegion, MemoryWindow, Operation, ProtectionDomain,
-    QpConfig, QueuePair, ReceiveRequest, SendRequest, Sge, WcOpcode, WcStatus, WorkCompletion,
+    Access, CompletionQueue, Data, FastRegion, FastRegister, MemoryRegion, MemoryWindow, Operation,
+    ProtectionDomain, QpConfig, QueuePair, ReceiveRequest, SendRequest, Sge, WcOpcode, WcStatus,
+    WorkCompletion,
 };
 use ironwarp_proto::rdmap;
 use rand::rngs::SmallRng;
@@ -20,8 +21,11 @@ use thiserror::Error as ThisError;
 
 /// Largest message, bytes.
 pub const MAX_MESSAGE: usize = 4 << 20;
-/// Memory of each side, bytes.
-const MEMORY: usize = 24 << 20;
+/// Memory that a round of several messages of `max_message` bytes needs, bytes.
+pub fn memory_for(max_message: usize) -> usize {
+    (6 * max_message).max(1 << 20)
+}
+
 /// Memory behind a fast region, bytes.
 const FAST: usize = 64 << 10;
 /// Slots of the send queue.
@@ -143,20 +147,20 @@ pub struct Round {
 pub struct Prepared(Side);
 
 impl Prepared {
-    /// Queues and memory on host `node` of `lab`.
-    pub fn new(lab: &Lab, node: usize) -> Result<Self, Error> {
+    /// Queues and `memory` bytes on host `node` of `lab`.
+    pub fn new(lab: &Lab, node: usize, memory: usize) -> Result<Self, Error> {
         let pd = lab.hosts[node].alloc_pd()?;
         let cq = lab.hosts[node].create_cq(4 * DEPTH)?;
         let qp = pd.create_qp(&QpConfig::new(&cq, &cq).depths(DEPTH, DEPTH))?;
         let all = Access::LOCAL_WRITE | Access::REMOTE_READ | Access::REMOTE_WRITE;
-        let region = pd.register(MEMORY, all | Access::REMOTE_ATOMIC | Access::BIND)?;
+        let region = pd.register(memory, all | Access::REMOTE_ATOMIC | Access::BIND)?;
         let (window, fast) = (pd.alloc_window()?, pd.alloc_fast_region(FAST as u32)?);
         Ok(Self(Side {
             pd,
             cq,
             qp,
             region,
-            copy: vec![0; MEMORY],
+            copy: vec![0; memory],
             window,
             fast,
             fast_copy: vec![0; FAST],
@@ -175,7 +179,7 @@ impl Side {
     /// A range of `len` bytes that nothing else uses in this round, with a gap in front; `align` is a power of two.
     fn take(&mut self, rng: &mut SmallRng, len: usize, align: usize) -> Option<usize> {
         let start = (self.cursor + rng.random_range(1..40)).next_multiple_of(align);
-        let end = start.checked_add(len).filter(|end| *end < MEMORY - 64)?;
+        let end = start.checked_add(len).filter(|end| *end + 64 < self.copy.len())?;
         self.cursor = end;
         Some(start)
     }
@@ -293,7 +297,14 @@ impl Exercise {
     }
 
     /// Post a send request of side `me` and note what its completion must say.
-    fn post(&mut self, me: usize, kind: Kind, request: SendRequest, opcode: WcOpcode, bytes: usize) -> Result<(), Error> {
+    fn post(
+        &mut self,
+        me: usize,
+        kind: Kind,
+        request: SendRequest,
+        opcode: WcOpcode,
+        bytes: usize,
+    ) -> Result<(), Error> {
         let side = &mut self.sides[me];
         side.qp.post_send(&request)?;
         let completion = plain(request.wr_id, opcode, bytes, &side.qp);
@@ -302,7 +313,13 @@ impl Exercise {
     }
 
     /// A receive buffer of side `me` for a message of `len` bytes, at least as long; where it begins.
-    fn post_receive(&mut self, me: usize, kind: Kind, len: usize, completion: impl FnOnce(&mut WorkCompletion)) -> Result<Option<usize>, Error> {
+    fn post_receive(
+        &mut self,
+        me: usize,
+        kind: Kind,
+        len: usize,
+        completion: impl FnOnce(&mut WorkCompletion),
+    ) -> Result<Option<usize>, Error> {
         let wr_id = self.id();
         let room = len + if self.rng.random_range(0..4) == 0 { self.rng.random_range(0..100) } else { 0 };
         let side = &mut self.sides[me];
@@ -469,7 +486,9 @@ impl Exercise {
         match grant {
             Grant::Window { remote, start, len } => {
                 let wr_id = self.id();
-                let Some((data, bytes)) = self.source(peer, len)? else { return self.revoke(me, remote.stag) };
+                let Some((data, bytes)) = self.source(peer, len)? else {
+                    return self.revoke(me, remote.stag);
+                };
                 self.arrive(me, start, &bytes);
                 self.post(peer, Kind::Write, SendRequest::write(wr_id, data, remote), WcOpcode::Write, len)?;
                 self.send(peer, invalidating, Some(remote.stag), 4096)
@@ -514,7 +533,8 @@ impl Exercise {
             if missing == 0 {
                 return Ok(());
             }
-            let broken = self.sides.iter().any(|side| side.qp.state() != ironwarp_driver::verbs::QpState::Rts);
+            let broken =
+                self.sides.iter().any(|side| side.qp.state() != ironwarp_driver::verbs::QpState::Rts);
             if lab.hosts[0].wait(None)? == Wait::Idle || broken {
                 return Err(self.stuck(missing));
             }
@@ -546,7 +566,7 @@ impl Exercise {
 
     fn compare(&mut self, everything: bool) -> Result<(), ExerciseError> {
         for (me, side) in self.sides.iter().enumerate() {
-            let end = if everything { MEMORY } else { side.cursor + 64 };
+            let end = if everything { side.copy.len() } else { side.cursor + 64 };
             let mut memory = vec![0; end];
             side.region.read(0, &mut memory)?;
             let mut fast = vec![0; FAST];
@@ -554,10 +574,12 @@ impl Exercise {
             for (what, found, expected) in
                 [("memory", &memory[..], &side.copy[..end]), ("fast region", &fast[..], &side.fast_copy[..])]
             {
-                if let Some(at) = (0..found.len()).find(|at| found != expected && found[*at] != expected[*at]) {
-                    let (found, expected) = (found[at], expected[at]);
-                    self.errors
-                        .push(format!("side {me}: {what} byte {at} is {found:#04x}, must be {expected:#04x}"));
+                let different =
+                    found.iter().zip(expected).enumerate().find(|(_, (found, expected))| found != expected);
+                if let Some((at, (found, expected))) = different {
+                    self.errors.push(format!(
+                        "side {me}: {what} byte {at} is {found:#04x}, must be {expected:#04x}"
+                    ));
                 }
             }
             debug_assert!(inside, "the fast region's buffer has its size");

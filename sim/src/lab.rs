@@ -100,7 +100,11 @@ impl Lab {
 
     /// Connect two queue pairs, the first as initiator, in the peer-to-peer model so that both may send at once.
     /// Private data goes both ways and is checked.
-    pub fn connect(&self, [left, right]: [&QueuePair; 2], how: &Connection) -> Result<[Established; 2], LabError> {
+    pub fn connect(
+        &self,
+        [left, right]: [&QueuePair; 2],
+        how: &Connection,
+    ) -> Result<[Established; 2], LabError> {
         let listener = self.hosts[1].listen(0, 4)?;
         let (hello, answer) = (b"hello from the left".to_vec(), b"and from the right".to_vec());
         let connect = ConnectParams {
@@ -122,7 +126,11 @@ impl Lab {
         };
         let accepting = request.accept(right, accept)?;
         let established = [connecting.wait(None)?, accepting.wait(None)?];
-        if same && established[0].private_data == answer { Ok(established) } else { Err(LabError::PrivateData) }
+        if same && established[0].private_data == answer {
+            Ok(established)
+        } else {
+            Err(LabError::PrivateData)
+        }
     }
 
     /// The devices and the link between them.

@@ -81,7 +81,8 @@ mod tests {
 
     #[test]
     fn small_messages_are_packed() {
-        let rate = |message| 1e9 / Traffic { message, tagged: true, mtu: 1500, markers: false }.bits_per_message();
+        let rate =
+            |message| 1e9 / Traffic { message, tagged: true, mtu: 1500, markers: false }.bits_per_message();
         assert!((rate(8) / 4.24e6 - 1.0).abs() < 0.01, "{}", rate(8));
         assert!((rate(0) / 5.93e6 - 1.0).abs() < 0.01, "{}", rate(0));
         assert!((rate(256) / 0.43e6 - 1.0).abs() < 0.01, "{}", rate(256));

@@ -23,6 +23,15 @@ pub fn wire_time_bits(frame_len: usize) -> u64 {
     (frame_len.max(MIN_FRAME) as u64).saturating_add(OVERHEAD).saturating_mul(8)
 }
 
+/// Ethernet header, bytes.
+const HEADER: usize = 14;
+
+/// Whether a layer above Ethernet protects the content. ARP and the Ethernet header have nothing but the FCS: behind it, a
+/// flipped bit is a wrong neighbour that nobody can notice, not an impairment to be survived.
+fn is_checked(frame: &[u8]) -> bool {
+    frame.get(12..HEADER) != Some(&[0x08, 0x06])
+}
+
 /// What the link does to one frame. A lost frame suffers nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Fate {
@@ -155,7 +164,7 @@ impl Link {
     /// Put a frame on the wire; what arrives from it, or because of it, is appended to `out`.
     pub fn send(&mut self, now: Nanos, frame: Frame, out: &mut Vec<Delivery>) -> Fate {
         let arrival = self.occupy(now, frame.len());
-        let fate = self.draw();
+        let fate = self.draw(&frame);
         self.pass(arrival, frame, fate, out);
         fate
     }
@@ -182,14 +191,14 @@ impl Link {
     }
 
     /// Second part of [`send`](Link::send): draw what happens to the next frame.
-    pub fn draw(&mut self) -> Fate {
+    pub fn draw(&mut self, frame: &[u8]) -> Fate {
         let LinkConfig { loss, corrupt, duplicate, reorder, .. } = self.config;
         if self.chance(loss) {
             return Fate { lost: true, ..Fate::default() };
         }
         Fate {
             lost: false,
-            corrupted: self.chance(corrupt),
+            corrupted: is_checked(frame) && self.chance(corrupt),
             duplicated: self.chance(duplicate),
             reordered: self.chance(reorder),
         }
@@ -254,8 +263,9 @@ impl Link {
     }
 
     fn flip_a_bit(&mut self, frame: &mut Frame) {
+        let header = if frame.len() > HEADER { HEADER } else { 0 };
         if !frame.is_empty() {
-            let at = self.rng.random_range(0..frame.len());
+            let at = self.rng.random_range(header..frame.len());
             frame[at] ^= 1 << self.rng.random_range(0..8);
         }
     }

@@ -87,7 +87,10 @@ impl Port {
         match set.and_then(|()| self.socket.recv(&mut self.buffer)) {
             Ok(len) => Some(&self.buffer[..len]),
             Err(error) => {
-                if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) {
+                if !matches!(
+                    error.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                ) {
                     tracing::warn!(%error, "cannot receive");
                 }
                 None
@@ -184,7 +187,12 @@ impl Drop for Live {
 }
 
 /// Open a golden model on `ether` with a driver on top.
-pub fn open(ether: &Ether, mac: MacAddr, ip: Ipv4Addr, options: &RunOptions) -> Result<Context, CommandError> {
+pub fn open(
+    ether: &Ether,
+    mac: MacAddr,
+    ip: Ipv4Addr,
+    options: &RunOptions,
+) -> Result<Context, CommandError> {
     let Ether::Unix { local, .. } = ether;
     let port = Port::open(ether)
         .map_err(|error| CommandError::Failed(format!("cannot open socket {}: {error}", local.display())))?;

@@ -326,7 +326,7 @@ impl World {
             tap(now, number, &frame);
         }
         let arrival = node.link.occupy(now, frame.len());
-        let fate = node.link.draw();
+        let fate = node.link.draw(&frame);
         if let Some(capture) = &mut self.capture {
             capture.frame(now, node.interface, &frame, &fate.to_string());
         }

@@ -195,7 +195,7 @@ impl Rig {
             let at = usize::from(queue.index % size) * completion::SIZE;
             assert!(queue.ring.read(at, &mut bytes));
             let words: [u32; 8] = load(&bytes);
-            let phase = queue.index / size % 2 == 0;
+            let phase = (queue.index / size).is_multiple_of(2);
             if !Completion::is_valid(words[7], phase) {
                 break;
             }

@@ -498,3 +498,22 @@ fn contexts_that_cannot_work_are_refused() {
     assert_eq!(scene.rig.command(Command::Activate, QP + 1, 0), CommandStatus::BadContent, "4-tuple in use");
     assert_eq!(scene.rig.command(Command::Activate, QP, 0), CommandStatus::BadState, "active already");
 }
+
+#[test]
+fn timers_of_the_longest_tick_do_not_overflow() {
+    let longest = Context { keepalive: u16::MAX, keepalive_probes: u8::MAX, ..context() };
+    let mut scene = Scene::furnished(Rig::model(), longest);
+    scene.rig.write(regs::TICK, u32::MAX);
+    scene.rig.write(regs::TCPCFG, u32::MAX);
+    scene.activate();
+    scene.rig.command(Command::Go, QP, 0);
+    for _ in 0..300 {
+        apply(&mut scene, &Op::Time(1));
+    }
+    scene.post(send_inline(b"x"));
+    scene.ack(scene.peer.rcv, 0);
+    scene.post(write_from(0, 4000));
+    for _ in 0..100 {
+        apply(&mut scene, &Op::Time(1));
+    }
+}

@@ -1,9 +1,10 @@
 //! TCP as seen from the wire: RFC 9293 section 3.10.7.4, RFC 5961, RFC 5681, RFC 6582, RFC 6298.
 
 use ironwarp_proto::abi::completion::Status;
-use ironwarp_proto::abi::context::{Context, Mode, QpState};
+use ironwarp_proto::abi::context::{Context, Mode, QpState, SAVE_STATE, STATE_WORDS, StateWords};
 use ironwarp_proto::abi::doorbell::qp as doorbell;
 use ironwarp_proto::abi::event::{ErrorCause, EventKind};
+use ironwarp_proto::abi::field::load;
 use ironwarp_proto::abi::regs::{self, Command, CommandStatus, Counter};
 use ironwarp_proto::ddp::{QN_READ, QN_SEND};
 use ironwarp_proto::mpa::stream::Fpdu;
@@ -217,14 +218,14 @@ fn each_out_of_order_segment_is_answered_at_once_by_a_duplicate_ack() {
 
 #[test]
 fn overlaps_are_trimmed_on_the_left_and_answered_at_once() {
-    for overlap in 0..=28 {
+    for overlap in 1..=28 {
         let mut scene = Scene::model();
         let (first, second) = (small_write(&scene, 0, 1), small_write(&scene, 28, 2));
         let start = scene.peer.snd;
         scene.segment(start, scene.peer.rcv, PUSH, &first);
         scene.hear();
         let joined = [&first[28 - overlap..], &second[..]].concat();
-        scene.segment(start + (28 - overlap as u32), scene.peer.rcv, PUSH, &joined);
+        scene.segment(start + (28 - overlap as u32), scene.peer.rcv, ACK, &joined);
         assert_eq!((scene.bytes(0, 8), scene.hear()[0].tcp.ack), (vec![2; 8], start + 56), "{overlap}");
         scene.segment(start, scene.peer.rcv, ACK, &[first, second].concat());
         assert_eq!(scene.hear()[0].tcp.ack, start + 56, "{overlap}: an old segment is answered too");
@@ -553,6 +554,7 @@ fn ten_in_flight() -> (Scene, Vec<Sent>) {
 fn three_duplicate_acks_retransmit_one_segment_and_partial_acks_the_next() {
     let (mut scene, sent) = ten_in_flight();
     let start = scene.peer.rcv;
+    let highest = sent[9].tcp.seq;
     // Segments 0 and 4 are lost.
     let mut new = 0;
     for n in 1..=3 {
@@ -563,6 +565,8 @@ fn three_duplicate_acks_retransmit_one_segment_and_partial_acks_the_next() {
             assert!(answer.iter().all(|sent| sent.tcp.seq.after(start)), "limited transmit");
         } else {
             assert_eq!(answer.iter().filter(|sent| sent.tcp.seq == start).count(), 1, "fast retransmit");
+            let mut others = answer.iter().filter(|sent| sent.tcp.seq != start);
+            assert!(others.all(|sent| sent.tcp.seq.after(highest)), "and of that segment only");
         }
     }
     assert_eq!(new, 2, "RFC 5681 3.2 step 1");
@@ -596,8 +600,8 @@ fn what_is_no_duplicate_ack_does_not_count_as_one() {
 #[test]
 fn slow_start_adds_a_segment_for_each_ack_and_a_time_out_starts_it_again() {
     let (mut scene, sent) = ten_in_flight();
-    for n in 1..10 {
-        scene.ack(sent[n].tcp.seq, 60_000);
+    for next in &sent[1..] {
+        scene.ack(next.tcp.seq, 60_000);
         assert_eq!(scene.lose().len(), 2, "one that left the network, one for growth");
     }
     let (flight_end, una) = (Seq(scene.rig.state(QP).snd_nxt), sent[9].tcp.seq);
@@ -841,4 +845,53 @@ fn stream_mode_delays_the_ack_of_pushed_data() {
     scene.send(b"pushed");
     assert!(scene.hear().is_empty());
     assert_eq!(scene.hear_after(50 * MS).len(), 1);
+}
+
+#[test]
+fn urgent_data_is_data() {
+    let mut scene = Scene::model();
+    let fpdu = small_write(&scene, 0, 4);
+    scene.send_as(TcpFlags(PUSH.0 | TcpFlags::URG.0), &fpdu);
+    assert_eq!(scene.bytes(0, 8), [4; 8]);
+}
+
+#[test]
+fn a_quiesced_connection_is_handed_back_and_its_frames_go_to_software() {
+    let mut scene = Scene::model();
+    scene.post(send_inline(b"not acknowledged"));
+    scene.lose();
+    let fpdu = small_write(&scene, 0, 4);
+    scene.send(&fpdu);
+    let before = scene.rig.state(QP);
+    assert_eq!(scene.rig.command(Command::Quiesce, QP, 0), CommandStatus::Ok);
+    assert_eq!(scene.rig.events().iter().map(|event| event.kind).collect::<Vec<_>>(), [EventKind::Quiesced]);
+    let mut bytes = [0; 4 * STATE_WORDS];
+    assert!(scene.rig.qp_memory(QP).save.read(SAVE_STATE, &mut bytes));
+    let saved = StateWords::decode(&load(&bytes));
+    assert_eq!(saved, StateWords { state: QpState::Quiesced, ..before });
+    assert_eq!((saved.snd_una, saved.rcv_nxt), (context().snd_nxt, scene.peer.snd.0));
+    assert!(scene.hear_after(10 * SECOND).is_empty());
+    scene.send(&fpdu);
+    assert_eq!(scene.rig.raw_frames().len(), 1);
+    // The same connection may come back.
+    scene.activate();
+    assert_eq!(scene.rig.command(Command::Go, QP, 0), CommandStatus::Ok);
+}
+
+#[test]
+fn a_reset_queue_pair_forgets_everything_in_any_state() {
+    for stop in [None, Some(TcpFlags::RST), Some(TcpFlags::FIN)] {
+        let mut scene = Scene::model();
+        scene.post(write_from(0, 8000));
+        if let Some(flags) = stop {
+            scene.segment(scene.peer.snd, scene.peer.rcv, TcpFlags(flags.0 | ACK.0), &[]);
+        }
+        assert_eq!(scene.rig.command(Command::Reset, QP, 0), CommandStatus::Ok);
+        assert_eq!(scene.rig.state(QP).state, QpState::Inactive);
+        assert!(scene.hear_after(100 * SECOND).is_empty());
+        scene.ring(doorbell::SQ_PRODUCER, 3);
+        scene.send_flags(ACK);
+        assert_eq!(scene.rig.raw_frames().len(), 1);
+        scene.activate();
+    }
 }

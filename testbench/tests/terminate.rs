@@ -683,3 +683,62 @@ fn the_peer_of_a_responder_on_hold_gets_no_terminate_for_a_bad_crc_and_still_fin
     assert_eq!(fpdus, []);
     assert!(sent.iter().any(|sent| sent.tcp.flags.contains(TcpFlags::FIN)));
 }
+
+/// RFC 5040 section 4.8: the Read Request comes back as it stands after the bytes already sent.
+#[test]
+fn a_source_revoked_during_a_read_response_is_told_with_the_updated_request() {
+    let mut scene = scene_with(context());
+    let request = rdmap::ReadRequest {
+        sink_stag: 0x55,
+        sink_to: 0x8000,
+        size: 4000,
+        source_stag: READ_ONLY,
+        source_to: BASE + 16,
+    };
+    let mut bytes = Vec::new();
+    request.emit(&mut bytes);
+    // Room for one FPDU of the response only, behind what is already on its way.
+    scene.peer.window = 1500;
+    scene.send_ddp(untagged(Opcode::ReadRequest, QN_READ, 1, 0, true), &bytes);
+    let sent: usize = scene.hear().iter().map(|sent| sent.payload.len()).sum();
+    assert_eq!(sent, 1460, "one FPDU of the response");
+    let done = 1440;
+    assert_eq!(scene.rig.command(Command::Invalidate, 0, READ_ONLY), CommandStatus::Ok);
+    scene.peer.window = 60_000;
+    scene.send_flags(TcpFlags::ACK);
+    scene.hear();
+    assert_eq!(scene.errors().len(), 1);
+    let (record, expected) = (
+        scene.record(),
+        rdmap::ReadRequest {
+            sink_to: request.sink_to + done,
+            size: request.size - done as u32,
+            source_to: request.source_to + done,
+            ..request
+        },
+    );
+    let Some(ErrorRecord::Detected { error, ddp, rdmap: Some(header) }) = record else {
+        panic!("{record:?}")
+    };
+    assert_eq!(error, E::RdmapInvalidStag.to_wire());
+    assert_eq!(rdmap::ReadRequest::parse(&header), Ok(expected));
+    let (length, ddp) = ddp.expect("the header of the request");
+    let parsed = DdpHeader::parse(&ddp).map(|(header, _)| header);
+    assert_eq!((length, parsed), (46, Ok(untagged(Opcode::ReadRequest, QN_READ, 1, 0, true))));
+}
+
+#[test]
+fn a_stopped_connection_that_is_lost_is_told_once_more() {
+    let mut scene = scene_with(context());
+    scene.send_ddp(tagged(Opcode::Write, STAG ^ 1, BASE, true), &[1; 8]);
+    assert_eq!(scene.errors().len(), 1);
+    let seq = scene.peer.snd;
+    let reset = scene.frame_at(seq, TcpFlags::RST, &[]);
+    for _ in 0..2 {
+        scene.deliver(&reset);
+    }
+    let errors = scene.errors();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_eq!(errors[0].0, ErrorCause::Reset);
+    assert!(scene.rig.frames().is_empty(), "nothing is sent to who has reset");
+}

@@ -1,6 +1,6 @@
 //! The verbs against a flat-memory oracle: random operations of both sides at once, through driver, device and link.
 
-use ironwarp_sim::exercise::{Exercise, Kind, Prepared, Round};
+use ironwarp_sim::exercise::{Exercise, Kind, Prepared, Round, memory_for};
 use ironwarp_sim::lab::{Connection, Lab, LabConfig};
 use ironwarp_sim::link::LinkConfig;
 use ironwarp_sim::model::ModelConfig;
@@ -9,7 +9,8 @@ use proptest::prelude::*;
 /// Run `rounds` on a fresh pair of hosts; returns the exercise after all its comparisons.
 fn exercise(link: LinkConfig, mtu: u16, how: Connection, seed: u64, rounds: &[Round]) -> Exercise {
     let lab = Lab::new(&LabConfig { link, mtu, seed, device: ModelConfig::default() }, None).expect("hosts");
-    let sides = [Prepared::new(&lab, 0).expect("left"), Prepared::new(&lab, 1).expect("right")];
+    let memory = memory_for(rounds.iter().map(|round| round.max_message).max().unwrap_or(0));
+    let sides = [0, 1].map(|node| Prepared::new(&lab, node, memory).expect("queues and memory"));
     lab.connect([sides[0].qp(), sides[1].qp()], &how).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     let [left, right] = sides;
     let mut exercise = Exercise::new(left, right, seed);
@@ -35,7 +36,7 @@ fn every_kind_of_operation_is_verified() {
 
 #[test]
 fn the_largest_messages_are_verified() {
-    let rounds = [Round { operations: 3, max_message: 4 << 20 }; 6];
+    let rounds = [Round { operations: 3, max_message: 4 << 20 }; 16];
     let exercise = exercise(LinkConfig::default(), 9000, PLAIN, 7, &rounds);
     assert!(exercise.bytes() > 8 << 20, "{} bytes", exercise.bytes());
 }
@@ -52,7 +53,8 @@ fn impaired_links_change_nothing_but_time() {
             for seed in 0..3 {
                 let (duplicate, corrupt) = (reorder / 2.0, loss / 4.0);
                 let rate_bps = Some(1_000_000_000);
-                let link = LinkConfig { rate_bps, loss, reorder, duplicate, corrupt, ..LinkConfig::default() };
+                let link =
+                    LinkConfig { rate_bps, loss, reorder, duplicate, corrupt, ..LinkConfig::default() };
                 let how = Connection { crc: true, markers: (row + column + seed) % 3 == 0 };
                 let seed = (row * 100 + column * 10 + seed) as u64;
                 exercise(link, 1500, how, seed, &rounds);
@@ -64,7 +66,7 @@ fn impaired_links_change_nothing_but_time() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn random_operations_on_random_connections(

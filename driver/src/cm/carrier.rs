@@ -3,7 +3,7 @@
 use super::negotiate::{Agreement, Rtr};
 use crate::error::Error;
 use crate::net::Handoff;
-use crate::verbs::{self, Data, QueuePair, RemoteAddress, SendRequest, Sge};
+use crate::verbs::{self, Data, QpState, QueuePair, RemoteAddress, SendRequest, Sge};
 use ironwarp_proto::mpa::fpdu;
 
 /// STag of an RTR message without bytes. It is never looked up, but some peers refuse 0 (against RFC 5041).
@@ -80,6 +80,7 @@ impl Carrier for Queue {
     }
 
     fn abandon(&self) -> Result<(), Error> {
-        self.qp.abort()
+        // A Terminate that came with the frames injected: the queue pair closes by itself.
+        if self.qp.state() == QpState::Terminate { Ok(()) } else { self.qp.abort() }
     }
 }

@@ -41,9 +41,9 @@ pub enum ConnectError {
         "queue pair {0} already has a connection or is getting one; a queue pair carries one in its life"
     )]
     Busy(u16),
-    /// The queue pair was given up while it was being connected.
-    #[error("the queue pair was given up before the connection was up")]
-    GivenUp,
+    /// It ended while the device took it over: the peer closed, reset or terminated it, or the queue pair was given up.
+    #[error("the connection ended before it was up; the events of the queue pair say why")]
+    Ended,
     /// The peer that asked is gone.
     #[error("the peer has gone before its request was answered")]
     RequestGone,

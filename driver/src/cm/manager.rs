@@ -296,7 +296,7 @@ impl Manager {
         let Some(id) = found.map(|(id, _)| *id) else { return };
         self.net.release(now, id, ending);
         if let Some(ticket) = self.flows.remove(&id).and_then(|flow| flow.ticket) {
-            ticket.set(Err(ConnectError::GivenUp));
+            ticket.set(Err(ConnectError::Ended));
         }
     }
 
@@ -340,14 +340,17 @@ impl Manager {
                 }
                 Ok(false) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "GO");
+                    // The device refuses what has ended with the frames injected; its events say how.
+                    tracing::debug!(%error, "GO");
                     if let Some(ticket) = flow.ticket.take() {
-                        ticket.set(Err(error.into()));
+                        ticket.set(Err(ConnectError::Ended));
                     }
-                    // The notice that follows ends the flow; without one its deadline does.
                     if let Err(error) = carrier.abandon() {
                         tracing::warn!(%error, "abandon");
                     }
+                    // The notice that follows ends the flow.
+                    net.running(*id);
+                    (flow.deadline, flow.stage) = (None, Stage::Device);
                 }
             }
         }
@@ -544,13 +547,17 @@ impl Manager {
                 let flow = Flow { stage: Stage::Device, deadline: None, ticket: None, qp: flow.qp };
                 self.flows.insert(id, flow);
             }
-            _ => match (&error, self.net.status(id)) {
-                // What was said last is to arrive: FIN. Otherwise RST.
-                (ConnectError::Rejected { .. } | ConnectError::Negotiation(_), Status::Open { .. }) => {
-                    let _ = self.net.close(now, id);
+            _ => {
+                // A Terminate is to arrive, and a Reject leaves nothing to reset: FIN. Otherwise RST.
+                let orderly = match &error {
+                    ConnectError::Rejected { .. } => true,
+                    ConnectError::Negotiation(failure) => failure.terminate().is_some(),
+                    _ => false,
+                };
+                if !orderly || self.net.close(now, id).is_err() {
+                    self.net.release(now, id, Ending::Forget);
                 }
-                _ => self.net.release(now, id, Ending::Forget),
-            },
+            }
         }
         if let Some(ticket) = flow.ticket {
             ticket.set(Err(error));

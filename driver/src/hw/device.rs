@@ -5,6 +5,7 @@ use crate::sync::lock;
 use crate::transport::{DmaBuffer, Transport, TransportError};
 use ironwarp_proto::abi::context::{self, QpState, StateWords};
 use ironwarp_proto::abi::doorbell::Page;
+use ironwarp_proto::abi::field::load;
 use ironwarp_proto::abi::queue::{CqEntry, SrqEntry};
 use ironwarp_proto::abi::region::{Region, index_of};
 use ironwarp_proto::abi::regs::{self, Command, CommandStatus, ctrl, status, tcpcfg};
@@ -317,6 +318,13 @@ impl Hw {
             self.command(Command::Quiesce, qp, 0)?;
         }
         self.qp_state(qp)
+    }
+
+    /// The state that `QUIESCE` left in a save area, if it is there. The window may show nothing of the QP any more.
+    pub fn quiesced_state(save: &DmaBuffer) -> Option<StateWords> {
+        let mut bytes = [0; 4 * context::STATE_WORDS];
+        let state = save.read(context::SAVE_STATE, &mut bytes).then(|| StateWords::decode(&load(&bytes)))?;
+        (state.state == QpState::Quiesced).then_some(state)
     }
 
     /// Write a region entry, word 0 last.

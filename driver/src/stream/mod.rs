@@ -83,7 +83,7 @@ fn connect_error(error: ConnectError) -> io::Error {
         ConnectError::Tcp(CloseReason::Timeout) | ConnectError::Timeout => ErrorKind::TimedOut,
         ConnectError::Net(crate::net::NetError::PortInUse(_)) => ErrorKind::AddrInUse,
         ConnectError::Net(crate::net::NetError::Unreachable(_)) => ErrorKind::HostUnreachable,
-        ConnectError::RequestGone | ConnectError::GivenUp => ErrorKind::ConnectionAborted,
+        ConnectError::RequestGone | ConnectError::Ended => ErrorKind::ConnectionAborted,
         _ => ErrorKind::Other,
     };
     match error {

@@ -2,7 +2,7 @@
 
 use crate::cm::Carrier;
 use crate::error::Error;
-use crate::hw::ConnectionNotice;
+use crate::hw::{ConnectionNotice, Hw};
 use crate::net::Handoff;
 use crate::sync::lock;
 use crate::transport::DmaBuffer;
@@ -30,6 +30,8 @@ struct State {
     fin_acked: bool,
     peer_closed: bool,
     quiescing: bool,
+    /// Status sequence seen when an event was asked for: received, sent.
+    armed: [Option<u32>; 2],
     /// Why there is no connection any more.
     lost: Option<ErrorKind>,
 }
@@ -83,9 +85,15 @@ impl Pipe {
         }
     }
 
-    /// Ask for an event when there is more than `seen`.
-    fn arm(&self, seen: &StreamStatus, what: u32) -> io::Result<()> {
-        self.ring(qp::STREAM_ARM, seen.sequence & 0xffff | what).map_err(super::io_error)
+    /// Ask for an event when there is more than `seen`. Once is enough: a doorbell rung in every round of a wait would
+    /// keep a simulated world busy for ever.
+    fn arm(&self, state: &mut State, seen: &StreamStatus, what: u32) -> io::Result<()> {
+        let armed = &mut state.armed[usize::from(what == doorbell::STREAM_ARM_TX)];
+        if state.active && *armed != Some(seen.sequence) {
+            *armed = Some(seen.sequence);
+            self.ring(qp::STREAM_ARM, seen.sequence & 0xffff | what).map_err(super::io_error)?;
+        }
+        Ok(())
     }
 
     /// Takes bytes received; `Some(0)` at the end, `None` if none are there yet.
@@ -100,7 +108,7 @@ impl Pipe {
             return match state.lost {
                 _ if told.closed => Ok(Some(0)),
                 Some(kind) => Err(kind.into()),
-                None => self.arm(&told, doorbell::STREAM_ARM_RX).map(|()| None),
+                None => self.arm(&mut state, &told, doorbell::STREAM_ARM_RX).map(|()| None),
             };
         }
         let count = buf.len().min(there as usize);
@@ -117,16 +125,16 @@ impl Pipe {
     /// Puts bytes into the send ring; `None` if it is full.
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<Option<usize>> {
         let mut state = lock(&self.state);
+        if state.fin_rung {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
         if let Some(kind) = state.lost {
             return Err(kind.into());
-        }
-        if state.fin_rung || !state.active {
-            return Err(ErrorKind::BrokenPipe.into());
         }
         let told = self.told();
         let free = RING.saturating_sub(state.sent.wrapping_sub(told.acked));
         if free == 0 {
-            return self.arm(&told, doorbell::STREAM_ARM_TX).map(|()| None);
+            return self.arm(&mut state, &told, doorbell::STREAM_ARM_TX).map(|()| None);
         }
         let count = bytes.len().min(free as usize);
         let (first, second) = bytes[..count].split_at(count.min(to_end(state.sent)));
@@ -164,6 +172,7 @@ impl Pipe {
         state.lost = state.lost.or(Some(why));
         state.quiescing = true;
         let words = self.device.hw.quiesce(self.number.get())?;
+        let words = Hw::quiesced_state(&self.save).unwrap_or(words);
         if words.state == context::QpState::Quiesced { self.aborted(state, &words) } else { Ok(()) }
     }
 
@@ -185,8 +194,10 @@ impl Pipe {
             EventKind::PeerClosed => state.peer_closed = true,
             EventKind::FinAcked => state.fin_acked |= state.fin_rung,
             EventKind::Quiesced if state.quiescing => {
-                let words = self.device.hw.qp_state(self.number.get())?;
-                return self.aborted(state, &words);
+                return match Hw::quiesced_state(&self.save) {
+                    Some(words) => self.aborted(state, &words),
+                    None => self.release(state, ConnectionNotice::Reset { qp: self.number.get() }),
+                };
             }
             EventKind::QpError => {
                 return match ErrorCause::from_code(event.code) {
@@ -291,6 +302,7 @@ impl Drop for Pipe {
             std::mem::forget(memory.map(DmaBuffer::clone));
             return;
         }
+        let words = words.map(|words| Hw::quiesced_state(&self.save).unwrap_or(words));
         if let Ok(StateWords { snd_nxt, rcv_nxt, .. }) = words {
             self.device.notify(ConnectionNotice::Aborted { qp: number, snd_nxt, rcv_nxt });
         }

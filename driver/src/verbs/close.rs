@@ -4,7 +4,7 @@ use super::qp::QpInner;
 use super::queues::Side;
 use super::{QpEvent, QpState};
 use crate::error::Error;
-use crate::hw::ConnectionNotice;
+use crate::hw::{ConnectionNotice, Hw};
 use crate::sync::lock;
 use ironwarp_proto::abi::context::{
     self, ErrorRecord, RECORD_BYTES, SAVE_RECORD, SAVE_TERMINATE, StateWords, TERMINATE_MAX,
@@ -86,7 +86,12 @@ impl QpInner {
                 self.try_finish(machine)
             }
             EventKind::Quiesced => match machine.quiescing.take() {
-                Some(told) => self.hw_state().and_then(|state| self.give_up(machine, &state, told)),
+                Some(told) => {
+                    let saved = Hw::quiesced_state(&self.save);
+                    saved
+                        .map_or_else(|| self.hw_state(), Ok)
+                        .and_then(|state| self.give_up(machine, &state, told))
+                }
                 None => Ok(()),
             },
             _ => Ok(()),
@@ -271,7 +276,8 @@ impl QpInner {
             return Ok(());
         }
         machine.state = QpState::Error;
-        match self.device().hw.quiesce(self.number.get()) {
+        let quiesced = self.device().hw.quiesce(self.number.get());
+        match quiesced.map(|state| Hw::quiesced_state(&self.save).unwrap_or(state)) {
             Ok(state) if state.state == context::QpState::Quiesced => self.give_up(machine, &state, told),
             Ok(_) => {
                 machine.quiescing = Some(told);
@@ -315,7 +321,7 @@ impl QpInner {
             tracing::error!(qp = self.number.get(), %error, "not reset: its memory is not freed");
             return false;
         }
-        match state {
+        match state.map(|state| Hw::quiesced_state(&self.save).unwrap_or(state)) {
             Ok(state) => {
                 // Nobody will hear of the buffer, but others can use its entry again.
                 self.take_shared(state.flush.srq_open);

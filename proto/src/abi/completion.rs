@@ -71,7 +71,8 @@ const SRQ: Field = Field::new("srq", 0, 27, 1, "`index` names an entry of the QP
 const LENGTH: Field = Field::new("length", 1, 0, 32, "payload, bytes");
 const INDEX: Field = Field::new("index", 2, 0, 16, "index of the entry (of its first slot)");
 const STAG: Field = Field::new("stag", 3, 0, 32, "the STag that was invalidated");
-const IMMEDIATE: Field = Field::new("immediate", 4, 0, 64, "Immediate Data, first byte on the wire in bits 7:0");
+const IMMEDIATE: Field =
+    Field::new("immediate", 4, 0, 64, "Immediate Data, first byte on the wire in bits 7:0");
 const STATUS: Field = Field::new("status", 7, 0, 8, "see status codes");
 const PHASE: Field = Field::new("phase", 7, 31, 1, "1 in the first pass over the ring, then 0, 1, ...");
 
@@ -80,7 +81,20 @@ pub const LAYOUT: Layout = Layout {
     name: "Completion",
     words: 8,
     doc: "Written by the device.",
-    fields: &[QP, OPCODE, SOLICITED, INVALIDATED, IMMEDIATE_FLAG, SRQ, LENGTH, INDEX, STAG, IMMEDIATE, STATUS, PHASE],
+    fields: &[
+        QP,
+        OPCODE,
+        SOLICITED,
+        INVALIDATED,
+        IMMEDIATE_FLAG,
+        SRQ,
+        LENGTH,
+        INDEX,
+        STAG,
+        IMMEDIATE,
+        STATUS,
+        PHASE,
+    ],
 };
 
 /// A completion.

@@ -4,10 +4,13 @@ use super::{Field, Layout};
 use std::ops::RangeInclusive;
 
 const MODE: Field = Field::new("mode", 0, 0, 2, "1 rdma, 2 stream");
-const MARKERS_TX: Field = Field::new("markers_tx", 0, 2, 1, "insert markers: the peer asked for them (RFC 5044 7.1)");
+const MARKERS_TX: Field =
+    Field::new("markers_tx", 0, 2, 1, "insert markers: the peer asked for them (RFC 5044 7.1)");
 const MARKERS_RX: Field = Field::new("markers_rx", 0, 3, 1, "expect markers: we asked for them");
-const CRC: Field = Field::new("crc", 0, 4, 1, "CRC is generated and checked; else the field is 0 and ignored");
-const HOLD: Field = Field::new("hold", 0, 5, 1, "MPA responder: send no FPDU before one has been received (RFC 5044 7.1.2)");
+const CRC: Field =
+    Field::new("crc", 0, 4, 1, "CRC is generated and checked; else the field is 0 and ignored");
+const HOLD: Field =
+    Field::new("hold", 0, 5, 1, "MPA responder: send no FPDU before one has been received (RFC 5044 7.1.2)");
 const ATOMICS: Field = Field::new("atomics", 0, 6, 1, "answer Atomic Requests");
 const USE_SRQ: Field = Field::new("use_srq", 0, 7, 1, "receives come from `srq`");
 const SND_WSCALE: Field = Field::new("snd_wscale", 0, 8, 4, "shift of windows received (RFC 7323), 0..=14");
@@ -20,19 +23,47 @@ const IRD: Field = Field::new("ird", 2, 16, 8, "Reads and atomics accepted at on
 const ORD: Field = Field::new("ord", 2, 24, 8, "Reads and atomics outstanding at once");
 const MSS: Field = Field::new("mss", 3, 0, 16, "largest TCP payload of a segment (EMSS), bytes");
 const MULPDU: Field = Field::new("mulpdu", 3, 16, 16, "largest ULPDU, bytes (RFC 5044 4.5)");
-const SQ_LOG2: Field = Field::new("sq_log2", 4, 0, 8, "log2 of the send ring: 64-byte slots, at most 14; stream: bytes, at most 30");
-const RQ_LOG2: Field = Field::new("rq_log2", 4, 8, 8, "log2 of the receive ring: entries, at most 14; stream: bytes, at most 30");
-const KEEPALIVE: Field = Field::new("keepalive", 5, 0, 16, "idle time before a keep-alive probe, in units of 64 ticks; 0: off");
+const SQ_LOG2: Field = Field::new(
+    "sq_log2",
+    4,
+    0,
+    8,
+    "log2 of the send ring: 64-byte slots, at most 14; stream: bytes, at most 30",
+);
+const RQ_LOG2: Field = Field::new(
+    "rq_log2",
+    4,
+    8,
+    8,
+    "log2 of the receive ring: entries, at most 14; stream: bytes, at most 30",
+);
+const KEEPALIVE: Field =
+    Field::new("keepalive", 5, 0, 16, "idle time before a keep-alive probe, in units of 64 ticks; 0: off");
 const KEEPALIVE_PROBES: Field = Field::new("keepalive_probes", 5, 16, 8, "unanswered probes before RETRY");
 const SQ_BASE: Field = Field::new("sq_base", 6, 0, 64, "host address of the send ring");
 const RQ_BASE: Field = Field::new("rq_base", 8, 0, 64, "host address of the receive ring");
-const STAGING: Field = Field::new("staging", 10, 0, 64, "host address of 66 KiB for an FPDU received in parts; stream: of the status block");
+const STAGING: Field = Field::new(
+    "staging",
+    10,
+    0,
+    64,
+    "host address of 66 KiB for an FPDU received in parts; stream: of the status block",
+);
 const SAVE: Field = Field::new("save", 12, 0, 64, "host address of the save area");
-const RCV_NXT: Field = Field::new("rcv_nxt", 14, 0, 32, "next sequence number expected; rdma: the first octet behind the MPA frame");
-const RCV_WND: Field = Field::new("rcv_wnd", 15, 0, 32, "receive window, bytes; stream: the free ring space limits it too");
-const SND_NXT: Field = Field::new("snd_nxt", 16, 0, 32, "next sequence number to send; everything before is acknowledged");
+const RCV_NXT: Field = Field::new(
+    "rcv_nxt",
+    14,
+    0,
+    32,
+    "next sequence number expected; rdma: the first octet behind the MPA frame",
+);
+const RCV_WND: Field =
+    Field::new("rcv_wnd", 15, 0, 32, "receive window, bytes; stream: the free ring space limits it too");
+const SND_NXT: Field =
+    Field::new("snd_nxt", 16, 0, 32, "next sequence number to send; everything before is acknowledged");
 const SND_WND: Field = Field::new("snd_wnd", 17, 0, 32, "window the peer offered last, bytes");
-const RCV_ADV: Field = Field::new("rcv_adv", 18, 0, 32, "right edge of the window offered so far; it never moves left");
+const RCV_ADV: Field =
+    Field::new("rcv_adv", 18, 0, 32, "right edge of the window offered so far; it never moves left");
 
 /// Layout of the context.
 pub const LAYOUT: Layout = Layout {
@@ -40,9 +71,36 @@ pub const LAYOUT: Layout = Layout {
     words: 19,
     doc: "Written by the host through the window before ACTIVATE.",
     fields: &[
-        MODE, MARKERS_TX, MARKERS_RX, CRC, HOLD, ATOMICS, USE_SRQ, SND_WSCALE, RCV_WSCALE, PD, SCQ, RCQ, SRQ, IRD, ORD, MSS,
-        MULPDU, SQ_LOG2, RQ_LOG2, KEEPALIVE, KEEPALIVE_PROBES, SQ_BASE, RQ_BASE, STAGING, SAVE, RCV_NXT, RCV_WND, SND_NXT,
-        SND_WND, RCV_ADV,
+        MODE,
+        MARKERS_TX,
+        MARKERS_RX,
+        CRC,
+        HOLD,
+        ATOMICS,
+        USE_SRQ,
+        SND_WSCALE,
+        RCV_WSCALE,
+        PD,
+        SCQ,
+        RCQ,
+        SRQ,
+        IRD,
+        ORD,
+        MSS,
+        MULPDU,
+        SQ_LOG2,
+        RQ_LOG2,
+        KEEPALIVE,
+        KEEPALIVE_PROBES,
+        SQ_BASE,
+        RQ_BASE,
+        STAGING,
+        SAVE,
+        RCV_NXT,
+        RCV_WND,
+        SND_NXT,
+        SND_WND,
+        RCV_ADV,
     ],
 };
 /// Words of a context.
@@ -220,8 +278,15 @@ const REC_ETYPE: Field = Field::new("etype", 0, 12, 4, "error type");
 const REC_CODE: Field = Field::new("code", 0, 16, 8, "error code");
 const REC_DDP: Field = Field::new("has_ddp", 0, 24, 1, "DDP segment length and header are valid");
 const REC_RDMAP: Field = Field::new("has_rdmap", 0, 25, 1, "the RDMAP header is valid");
-const REC_LENGTH: Field = Field::new("length", 1, 0, 32, "error: DDP segment (ULPDU) length; Terminate: bytes in `bytes`");
-const REC_BYTES: Field = Field::new("bytes", 2, 0, 64, "error: the DDP header in 20 bytes, then the RDMAP header; Terminate: its header; words 2..22");
+const REC_LENGTH: Field =
+    Field::new("length", 1, 0, 32, "error: DDP segment (ULPDU) length; Terminate: bytes in `bytes`");
+const REC_BYTES: Field = Field::new(
+    "bytes",
+    2,
+    0,
+    64,
+    "error: the DDP header in 20 bytes, then the RDMAP header; Terminate: its header; words 2..22",
+);
 
 /// Layout of the error record.
 pub const RECORD_LAYOUT: Layout = Layout {
@@ -313,7 +378,8 @@ impl ErrorRecord {
     }
 }
 
-const ST_STATE: Field = Field::new("state", 0, 0, 4, "0 inactive, 1 activated, 2 running, 3 error, 4 terminating, 5 quiesced");
+const ST_STATE: Field =
+    Field::new("state", 0, 0, 4, "0 inactive, 1 activated, 2 running, 3 error, 4 terminating, 5 quiesced");
 const ST_CAUSE: Field = Field::new("cause", 0, 8, 8, "cause of the error, as in QP_ERROR");
 const ST_PEER_CLOSED: Field = Field::new("peer_closed", 0, 16, 1, "FIN received in order");
 const ST_FIN_ACKED: Field = Field::new("fin_acked", 0, 17, 1, "our FIN is acknowledged");
@@ -326,7 +392,8 @@ const ST_RCV_ADV: Field = Field::new("rcv_adv", 7, 0, 32, "right edge of the win
 const ST_SND_WND: Field = Field::new("snd_wnd", 8, 0, 32, "window the peer offers, bytes");
 const ST_CWND: Field = Field::new("cwnd", 9, 0, 32, "congestion window, bytes");
 const ST_SRTT: Field = Field::new("srtt", 10, 0, 32, "smoothed round-trip time, ns / 1024");
-const ST_RETRANSMITS: Field = Field::new("retransmits", 11, 0, 32, "segments retransmitted on this connection");
+const ST_RETRANSMITS: Field =
+    Field::new("retransmits", 11, 0, 32, "segments retransmitted on this connection");
 
 /// Layout of the state words.
 pub const STATE_LAYOUT: Layout = Layout {
@@ -334,8 +401,20 @@ pub const STATE_LAYOUT: Layout = Layout {
     words: 12,
     doc: "Read through the window at any time, and written to the save area at byte 256 by QUIESCE.",
     fields: &[
-        ST_STATE, ST_CAUSE, ST_PEER_CLOSED, ST_FIN_ACKED, ST_DIVERTED, ST_FLUSH, ST_SND_UNA, ST_SND_NXT, ST_RCV_NXT, ST_RCV_ADV,
-        ST_SND_WND, ST_CWND, ST_SRTT, ST_RETRANSMITS,
+        ST_STATE,
+        ST_CAUSE,
+        ST_PEER_CLOSED,
+        ST_FIN_ACKED,
+        ST_DIVERTED,
+        ST_FLUSH,
+        ST_SND_UNA,
+        ST_SND_NXT,
+        ST_RCV_NXT,
+        ST_RCV_ADV,
+        ST_SND_WND,
+        ST_CWND,
+        ST_SRTT,
+        ST_RETRANSMITS,
     ],
 };
 /// Words of the state.
@@ -431,8 +510,10 @@ impl StateWords {
     }
 }
 
-const SS_RECEIVED: Field = Field::new("received", 0, 0, 32, "bytes put into the receive ring since the start, modulo 2^32");
-const SS_ACKED: Field = Field::new("acked", 1, 0, 32, "bytes of the send ring acknowledged since the start, modulo 2^32");
+const SS_RECEIVED: Field =
+    Field::new("received", 0, 0, 32, "bytes put into the receive ring since the start, modulo 2^32");
+const SS_ACKED: Field =
+    Field::new("acked", 1, 0, 32, "bytes of the send ring acknowledged since the start, modulo 2^32");
 const SS_CLOSED: Field = Field::new("closed", 2, 0, 1, "FIN received behind the last byte");
 const SS_SEQUENCE: Field = Field::new("sequence", 3, 0, 32, "count of updates; written last");
 

@@ -37,7 +37,12 @@ pub fn markdown() -> String {
 
 fn tables(out: &mut String) -> std::fmt::Result {
     registers(out, "Registers (BAR 0)", REGISTERS)?;
-    codes(out, "Commands", "CMD", Command::ALL.iter().map(|(item, doc)| (*item as u8, format!("{item:?}"), *doc)))?;
+    codes(
+        out,
+        "Commands",
+        "CMD",
+        Command::ALL.iter().map(|(item, doc)| (*item as u8, format!("{item:?}"), *doc)),
+    )?;
     codes(
         out,
         "Command results",
@@ -89,7 +94,11 @@ fn tables(out: &mut String) -> std::fmt::Result {
 fn registers(out: &mut String, title: &str, registers: &[Register]) -> std::fmt::Result {
     writeln!(out, "\n## {title}\n\n| offset | name | access | content |\n|---|---|---|---|")?;
     for register in registers {
-        writeln!(out, "| {:#05x} | {} | {} | {} |", register.offset, register.name, register.access, register.doc)?;
+        writeln!(
+            out,
+            "| {:#05x} | {} | {} | {} |",
+            register.offset, register.name, register.access, register.doc
+        )?;
     }
     Ok(())
 }

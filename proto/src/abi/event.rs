@@ -39,7 +39,10 @@ impl EventKind {
     pub const ALL: &'static [(EventKind, &'static str)] = &[
         (EventKind::CqReady, "an armed CQ has a completion (object: CQ)"),
         (EventKind::QpError, "a QP stopped (code: cause; parameters: flush cursors)"),
-        (EventKind::PeerClosed, "FIN received in stream order (code: bit 0 inside an FPDU, 1 inside a message, 2 own Reads open)"),
+        (
+            EventKind::PeerClosed,
+            "FIN received in stream order (code: bit 0 inside an FPDU, 1 inside a message, 2 own Reads open)",
+        ),
         (EventKind::FinAcked, "our FIN is acknowledged"),
         (EventKind::Quiesced, "the context is in the save area"),
         (EventKind::SrqLimit, "fewer entries than the limit are left (object: SRQ)"),
@@ -76,7 +79,10 @@ pub enum ErrorCause {
 impl ErrorCause {
     /// All causes with a line for the document.
     pub const ALL: &'static [(ErrorCause, &'static str)] = &[
-        (ErrorCause::Detected, "an error the peer must hear of: record in the save area, software sends the Terminate"),
+        (
+            ErrorCause::Detected,
+            "an error the peer must hear of: record in the save area, software sends the Terminate",
+        ),
         (ErrorCause::TerminateReceived, "the peer sent a Terminate: it is in the save area"),
         (ErrorCause::Reset, "RST received"),
         (ErrorCause::RetryExceeded, "the peer no longer answers"),
@@ -148,7 +154,7 @@ impl Event {
     }
 }
 
-const FLUSH_SQ: Field = Field::new("sq_done", 0, 0, 16, "first send entry without a completion of its own or of a later one");
+const FLUSH_SQ: Field = Field::new("sq_done", 0, 0, 16, "first send entry that is not complete");
 const FLUSH_RQ: Field = Field::new("rq_done", 1, 0, 16, "first receive entry that is not completed");
 const FLUSH_SRQ_OPEN: Field = Field::new("srq_open", 1, 16, 1, "a SRQ entry was taken and not completed");
 const FLUSH_SRQ_INDEX: Field = Field::new("srq_index", 0, 16, 16, "its table index");

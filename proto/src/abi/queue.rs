@@ -39,9 +39,12 @@ impl CqEntry {
     }
 }
 
-const SRQ_RING: Field = Field::new("ring", 0, 0, 64, "host address of the ring of 32-bit words: table index of a free entry");
-const SRQ_TABLE: Field = Field::new("table", 2, 0, 64, "host address of the table of 64-byte receive entries");
-const SRQ_LOG2: Field = Field::new("log2", 4, 0, 8, "log2 of the ring's words and of the table's entries, at most 14");
+const SRQ_RING: Field =
+    Field::new("ring", 0, 0, 64, "host address of the ring of 32-bit words: table index of a free entry");
+const SRQ_TABLE: Field =
+    Field::new("table", 2, 0, 64, "host address of the table of 64-byte receive entries");
+const SRQ_LOG2: Field =
+    Field::new("log2", 4, 0, 8, "log2 of the ring's words and of the table's entries, at most 14");
 const SRQ_PD: Field = Field::new("pd", 4, 16, 16, "protection domain of its buffers");
 
 /// Layout of a SRQ entry.

@@ -17,13 +17,18 @@ pub const FRAME_MAX: usize = SLOT - FRAME_OFFSET;
 pub const VALID_OFFSET: usize = 0;
 
 const LENGTH: Field = Field::new("length", 0, 0, 16, "frame, bytes");
-const CHECKSUM_OK: Field = Field::new("checksum_ok", 0, 16, 1, "receive: IPv4 and TCP checksums were verified");
+const CHECKSUM_OK: Field =
+    Field::new("checksum_ok", 0, 16, 1, "receive: IPv4 and TCP checksums were verified");
 const TRUNCATED: Field = Field::new("truncated", 0, 17, 1, "receive: the frame was longer than a slot");
-const DIVERTED: Field = Field::new("diverted", 0, 18, 1, "receive: the frame is of the activated QP `qp`; `count` includes it");
-const INJECT: Field = Field::new("inject", 0, 19, 1, "transmit: feed the frame to the receive path instead of the wire");
-const PHASE: Field = Field::new("phase", 0, 31, 1, "receive: 1 in the first pass over the ring, then 0, 1, ...");
+const DIVERTED: Field =
+    Field::new("diverted", 0, 18, 1, "receive: the frame is of the activated QP `qp`; `count` includes it");
+const INJECT: Field =
+    Field::new("inject", 0, 19, 1, "transmit: feed the frame to the receive path instead of the wire");
+const PHASE: Field =
+    Field::new("phase", 0, 31, 1, "receive: 1 in the first pass over the ring, then 0, 1, ...");
 const QP: Field = Field::new("qp", 1, 0, 16, "receive: the QP of a diverted frame");
-const COUNT: Field = Field::new("count", 1, 16, 16, "receive: frames diverted for that QP since ACTIVATE, this one included");
+const COUNT: Field =
+    Field::new("count", 1, 16, 16, "receive: frames diverted for that QP since ACTIVATE, this one included");
 
 /// Layout of a slot header.
 pub const LAYOUT: Layout = Layout {

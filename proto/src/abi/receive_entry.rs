@@ -8,7 +8,13 @@ pub const SIZE: usize = 64;
 pub const SGES_MAX: usize = 3;
 
 const NSGE: Field = Field::new("nsge", 0, 0, 2, "number of SGEs, 0..=3");
-const INDEX: Field = Field::new("index", 0, 16, 16, "index of this entry (SRQ: table index); another value is a stale fetch and an error");
+const INDEX: Field = Field::new(
+    "index",
+    0,
+    16,
+    16,
+    "index of this entry (SRQ: table index); another value is a stale fetch and an error",
+);
 const LENGTH: Field = Field::new("length", 1, 0, 32, "buffer, bytes: the sum of the SGEs");
 const SGE0: Field = Field::new("sge0", 4, 0, 64, "SGE 0 in words 4..8: TO 64, length 32, lkey 32");
 const SGE1: Field = Field::new("sge1", 8, 0, 64, "SGE 1 in words 8..12");

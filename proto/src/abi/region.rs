@@ -24,9 +24,17 @@ pub mod access {
 }
 
 const VALID: Field = Field::new("valid", 0, 0, 1, "the STag may be used");
-const WINDOW: Field = Field::new("window", 0, 1, 1, "a type 2 memory window: usable by QP `qp` only, never as an lkey");
-const ACCESS: Field = Field::new("access", 0, 2, 8, "bit 0 local write, 1 remote read, 2 remote write, 3 remote atomic, 4 bind, 5 invalidate");
-const ALLOCATED: Field = Field::new("allocated", 0, 10, 1, "not valid, but a bind or fast registration of PD `pd` may make it so");
+const WINDOW: Field =
+    Field::new("window", 0, 1, 1, "a type 2 memory window: usable by QP `qp` only, never as an lkey");
+const ACCESS: Field = Field::new(
+    "access",
+    0,
+    2,
+    8,
+    "bit 0 local write, 1 remote read, 2 remote write, 3 remote atomic, 4 bind, 5 invalidate",
+);
+const ALLOCATED: Field =
+    Field::new("allocated", 0, 10, 1, "not valid, but a bind or fast registration of PD `pd` may make it so");
 const PD: Field = Field::new("pd", 0, 16, 16, "protection domain");
 const LENGTH: Field = Field::new("length", 1, 0, 48, "length, bytes");
 const QP: Field = Field::new("qp", 2, 16, 16, "QP of a window");

@@ -109,7 +109,8 @@ pub mod tcpcfg {
     /// Longest delay of an ACK, ticks.
     pub const DELAYED_ACK: Field = Field::new("delayed_ack", 0, 12, 8, "longest delay of an ACK, ticks");
     /// Initial congestion window, segments.
-    pub const INITIAL_WINDOW: Field = Field::new("initial_window", 0, 20, 4, "initial congestion window, segments");
+    pub const INITIAL_WINDOW: Field =
+        Field::new("initial_window", 0, 20, 4, "initial congestion window, segments");
     /// Retransmissions of one segment before the connection is given up.
     pub const RETRIES: Field = Field::new("retries", 0, 24, 4, "retransmissions before RETRY");
     /// Maximum RTO as a shift of the minimum.
@@ -145,9 +146,18 @@ pub enum Command {
 impl Command {
     /// All commands with a line for the document.
     pub const ALL: &'static [(Command, &'static str)] = &[
-        (Command::Activate, "QP: injected frames reach the connection, wire frames of its 4-tuple are diverted and counted"),
-        (Command::Go, "QP: wire frames reach it too, if CMD_ARG equals the number of diverted frames; else AGAIN"),
-        (Command::Quiesce, "QP: stop at a segment boundary, leave the lookup, write the save area, raise QUIESCED"),
+        (
+            Command::Activate,
+            "QP: injected frames reach the connection, wire frames of its 4-tuple are diverted and counted",
+        ),
+        (
+            Command::Go,
+            "QP: wire frames reach it too, if CMD_ARG equals the number of diverted frames; else AGAIN",
+        ),
+        (
+            Command::Quiesce,
+            "QP: stop at a segment boundary, leave the lookup, write the save area, raise QUIESCED",
+        ),
         (Command::Reset, "QP: forget it at once"),
         (Command::Modify, "QP: CMD_ARG = MSS 15:0, MULPDU 31:16 for what is sent from now on"),
         (Command::Invalidate, "CMD_ARG = STag: revoke; done when nothing with it is in flight"),
@@ -259,10 +269,32 @@ pub enum Counter {
 impl Counter {
     /// Name of each counter, in order.
     pub const NAMES: &'static [&'static str] = &[
-        "rx_frames", "tx_frames", "rx_other", "rx_malformed", "rx_ip_checksum", "rx_tcp_checksum", "raw_rx_full",
-        "out_of_order", "duplicate_acks", "retransmits", "fast_retransmits", "timeouts", "window_probes",
-        "challenge_acks", "rx_fpdus", "tx_fpdus", "crc_errors", "unaligned_fpdus", "marker_errors", "bytes_placed",
-        "completions", "cq_overflows", "eq_overflows", "dma_faults", "pure_acks", "data_segments",
+        "rx_frames",
+        "tx_frames",
+        "rx_other",
+        "rx_malformed",
+        "rx_ip_checksum",
+        "rx_tcp_checksum",
+        "raw_rx_full",
+        "out_of_order",
+        "duplicate_acks",
+        "retransmits",
+        "fast_retransmits",
+        "timeouts",
+        "window_probes",
+        "challenge_acks",
+        "rx_fpdus",
+        "tx_fpdus",
+        "crc_errors",
+        "unaligned_fpdus",
+        "marker_errors",
+        "bytes_placed",
+        "completions",
+        "cq_overflows",
+        "eq_overflows",
+        "dma_faults",
+        "pure_acks",
+        "data_segments",
     ];
 
     /// Byte offset of the counter's register.

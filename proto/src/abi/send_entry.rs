@@ -65,9 +65,15 @@ impl Opcode {
         (Opcode::CompareSwap, "CmpSwap, original value to SGE 0"),
         (Opcode::Immediate, "Immediate Data"),
         (Opcode::ImmediateSolicited, "Immediate Data with Solicited Event"),
-        (Opcode::BindWindow, "bind the window `stag` to SGE 0's range of the region SGE 0 names; `to` is the window's base TO, `access` its rights"),
+        (
+            Opcode::BindWindow,
+            "bind the window `stag` to SGE 0's range of the region SGE 0 names; `to` is the window's base TO, `access` its rights",
+        ),
         (Opcode::LocalInvalidate, "invalidate `stag` when all earlier entries are complete"),
-        (Opcode::FastRegister, "make region `stag` valid: `to` is the base TO, SGE 0 {host address, length, 0}, `access` its rights"),
+        (
+            Opcode::FastRegister,
+            "make region `stag` valid: `to` is the base TO, SGE 0 {host address, length, 0}, `access` its rights",
+        ),
     ];
 
     /// The opcode with this code.
@@ -123,19 +129,33 @@ impl Sge {
 const OPCODE: Field = Field::new("opcode", 0, 0, 5, "operation");
 const TWO_SLOTS: Field = Field::new("two_slots", 0, 5, 1, "the entry takes two ring slots");
 const NSGE: Field = Field::new("nsge", 0, 6, 3, "number of SGEs, 0..=6");
-const SIGNALLED: Field = Field::new("signalled", 0, 9, 1, "write a completion; it completes all earlier entries too");
-const FENCE: Field = Field::new("fence", 0, 10, 1, "start only when all earlier Reads and atomics are complete");
+const SIGNALLED: Field =
+    Field::new("signalled", 0, 9, 1, "write a completion; it completes all earlier entries too");
+const FENCE: Field =
+    Field::new("fence", 0, 10, 1, "start only when all earlier Reads and atomics are complete");
 const INLINE: Field = Field::new("inline", 0, 11, 1, "payload stands in words 8..16 instead of SGEs");
-const INDEX: Field = Field::new("index", 0, 16, 16, "index of this entry; another value is a stale fetch and an error");
-const LENGTH: Field = Field::new("length", 1, 0, 32, "payload, bytes: the sum of the SGEs, or the inline length");
-const STAG: Field = Field::new("stag", 2, 0, 32, "remote STag (Write, Read, atomics), or the STag to invalidate, bind or register");
+const INDEX: Field =
+    Field::new("index", 0, 16, 16, "index of this entry; another value is a stale fetch and an error");
+const LENGTH: Field =
+    Field::new("length", 1, 0, 32, "payload, bytes: the sum of the SGEs, or the inline length");
+const STAG: Field = Field::new(
+    "stag",
+    2,
+    0,
+    32,
+    "remote STag (Write, Read, atomics), or the STag to invalidate, bind or register",
+);
 const TO: Field = Field::new("to", 3, 0, 64, "remote TO, or the base TO of a bind or registration");
 const ACCESS: Field = Field::new("access", 5, 0, 8, "rights of a bind or registration, as in a region entry");
-const IMMEDIATE: Field = Field::new("immediate", 6, 0, 64, "Immediate Data, first byte on the wire in bits 7:0");
-const SGE0: Field = Field::new("sge0", 8, 0, 64, "SGE 0 in words 8..12: TO 64, length 32, lkey 32; or inline bytes 0..16");
+const IMMEDIATE: Field =
+    Field::new("immediate", 6, 0, 64, "Immediate Data, first byte on the wire in bits 7:0");
+const SGE0: Field =
+    Field::new("sge0", 8, 0, 64, "SGE 0 in words 8..12: TO 64, length 32, lkey 32; or inline bytes 0..16");
 const SGE1: Field = Field::new("sge1", 12, 0, 64, "SGE 1 in words 12..16; or inline bytes 16..32");
-const ADD_SWAP: Field = Field::new("add_or_swap", 16, 0, 64, "second slot of an atomic: Add Data or Swap Data; else SGE 2");
-const ADD_SWAP_MASK: Field = Field::new("add_or_swap_mask", 18, 0, 64, "second slot of an atomic: Add Mask or Swap Mask");
+const ADD_SWAP: Field =
+    Field::new("add_or_swap", 16, 0, 64, "second slot of an atomic: Add Data or Swap Data; else SGE 2");
+const ADD_SWAP_MASK: Field =
+    Field::new("add_or_swap_mask", 18, 0, 64, "second slot of an atomic: Add Mask or Swap Mask");
 const COMPARE: Field = Field::new("compare", 20, 0, 64, "second slot of an atomic: Compare Data; else SGE 3");
 const COMPARE_MASK: Field = Field::new("compare_mask", 22, 0, 64, "second slot of an atomic: Compare Mask");
 const SGE4: Field = Field::new("sge4", 24, 0, 64, "second slot: SGE 4 in words 24..28");
@@ -147,8 +167,26 @@ pub const LAYOUT: Layout = Layout {
     words: 32,
     doc: "Written by the host. Words 16..32 are the second slot, present only with `two_slots`.",
     fields: &[
-        OPCODE, TWO_SLOTS, NSGE, SIGNALLED, FENCE, INLINE, INDEX, LENGTH, STAG, TO, ACCESS, IMMEDIATE, SGE0, SGE1, ADD_SWAP,
-        ADD_SWAP_MASK, COMPARE, COMPARE_MASK, SGE4, SGE5,
+        OPCODE,
+        TWO_SLOTS,
+        NSGE,
+        SIGNALLED,
+        FENCE,
+        INLINE,
+        INDEX,
+        LENGTH,
+        STAG,
+        TO,
+        ACCESS,
+        IMMEDIATE,
+        SGE0,
+        SGE1,
+        ADD_SWAP,
+        ADD_SWAP_MASK,
+        COMPARE,
+        COMPARE_MASK,
+        SGE4,
+        SGE5,
     ],
 };
 
@@ -331,9 +369,13 @@ impl SendEntry {
         } else {
             let room = if two && !opcode.is_atomic() { SGES_MAX } else { SGES_FIRST };
             let exact = match opcode {
-                Opcode::Read | Opcode::ReadInvalidateLocal | Opcode::FetchAdd | Opcode::CompareSwap => Some(1),
+                Opcode::Read | Opcode::ReadInvalidateLocal | Opcode::FetchAdd | Opcode::CompareSwap => {
+                    Some(1)
+                }
                 Opcode::BindWindow | Opcode::FastRegister => Some(1),
-                Opcode::Nop | Opcode::Immediate | Opcode::ImmediateSolicited | Opcode::LocalInvalidate => Some(0),
+                Opcode::Nop | Opcode::Immediate | Opcode::ImmediateSolicited | Opcode::LocalInvalidate => {
+                    Some(0)
+                }
                 _ => None,
             };
             if nsge > room || exact.is_some_and(|exact| exact != nsge) {

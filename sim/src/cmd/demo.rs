@@ -1,7 +1,7 @@
 //! `ironwarp demo`: two RNICs do everything there is, and every byte is checked.
 
 use super::options::{CommandError, RunOptions};
-use crate::exercise::{Exercise, Kind, MAX_MESSAGE, Prepared, Round, Tally};
+use crate::exercise::{Exercise, Kind, MAX_MESSAGE, Prepared, Round, Tally, memory_for};
 use crate::lab::Lab;
 use crate::limit::Traffic;
 use crate::link::LinkConfig;
@@ -18,7 +18,7 @@ const RATE: u64 = 1_000_000_000;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Rounds of operations on each link.
-    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
     /// One JSON object in place of the tables.
     #[arg(long)]
@@ -99,7 +99,8 @@ fn one(
     bar: &ProgressBar,
 ) -> Result<Report, CommandError> {
     let lab = options.lab(link)?;
-    let sides = [Prepared::new(&lab, 0)?, Prepared::new(&lab, 1)?];
+    let memory = memory_for(MAX_MESSAGE);
+    let sides = [Prepared::new(&lab, 0, memory)?, Prepared::new(&lab, 1, memory)?];
     lab.connect([sides[0].qp(), sides[1].qp()], &options.connection())?;
     let [left, right] = sides;
     let mut exercise = Exercise::new(left, right, options.seed);
@@ -129,7 +130,8 @@ fn report(
     exercise: &mut Exercise,
     sim_seconds: f64,
 ) -> Result<Report, CommandError> {
-    let traffic = Traffic { message: 1 << 30, tagged: true, mtu: options.mtu, markers: options.markers.is_on() };
+    let traffic =
+        Traffic { message: 1 << 30, tagged: true, mtu: options.mtu, markers: options.markers.is_on() };
     let share = f64::from(traffic.message) * 8.0 / traffic.bits_per_message();
     let (payload_bytes, limit_bps) = (exercise.bytes(), 2.0 * share * RATE as f64);
     let goodput_bps = payload_bytes as f64 * 8.0 / sim_seconds;

@@ -145,7 +145,8 @@ impl LinkOptions {
 
 fn probability(text: &str) -> Result<f64, String> {
     let (number, scale) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 0.01));
-    let value: f64 = number.trim().parse().map_err(|_| "give a probability such as 0.01 or 1%".to_string())?;
+    let value: f64 =
+        number.trim().parse().map_err(|_| "give a probability such as 0.01 or 1%".to_string())?;
     let value = value * scale;
     if (0.0..=1.0).contains(&value) { Ok(value) } else { Err("a probability is between 0 and 1".into()) }
 }

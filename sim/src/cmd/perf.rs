@@ -6,7 +6,8 @@ use crate::limit::Traffic;
 use clap::ValueEnum;
 use ironwarp_driver::transport::Wait;
 use ironwarp_driver::verbs::{
-    Access, CompletionQueue, MemoryRegion, QpConfig, QueuePair, ReceiveRequest, SendRequest, WcOpcode, WcStatus,
+    Access, CompletionQueue, MemoryRegion, QpConfig, QueuePair, ReceiveRequest, SendRequest, WcOpcode,
+    WcStatus,
 };
 use ironwarp_proto::abi::regs::Counter;
 use ironwarp_proto::rdmap::AtomicRequest;
@@ -242,7 +243,9 @@ impl Bench<'_> {
                 return Ok(());
             }
             if lab.hosts[0].wait(None)? == Wait::Idle {
-                return Err(CommandError::Failed("nothing happens any more, and messages are missing".into()));
+                return Err(CommandError::Failed(
+                    "nothing happens any more, and messages are missing".into(),
+                ));
             }
         }
     }
@@ -290,7 +293,10 @@ fn print(report: &Report) {
     if let (Some(limit), Some(ratio)) = (report.limit_bps, report.ratio_to_limit) {
         println!("  limit of the link {:.3} Gbit/s, reached {:.2} %", limit / 1e9, 100.0 * ratio);
     }
-    println!("  time              {:.3} s on the link, {:.3} s here", report.sim_seconds, report.wall_seconds);
+    println!(
+        "  time              {:.3} s on the link, {:.3} s here",
+        report.sim_seconds, report.wall_seconds
+    );
     println!("  retransmissions   {}", report.retransmissions);
     println!("  memory            {} MB at most", report.peak_rss_bytes / 1_000_000);
 }

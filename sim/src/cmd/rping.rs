@@ -16,8 +16,8 @@ use crate::live::{self, Ether};
 use clap::ArgGroup;
 use ironwarp_driver::cm::{AcceptParams, ConnectParams};
 use ironwarp_driver::verbs::{
-    Access, CompletionQueue, Context, MemoryRegion, QpConfig, QpState, QueuePair, ReceiveRequest, RemoteAddress,
-    SendRequest, WcOpcode, WcStatus, WorkCompletion,
+    Access, CompletionQueue, Context, MemoryRegion, QpConfig, QpState, QueuePair, ReceiveRequest,
+    RemoteAddress, SendRequest, WcOpcode, WcStatus, WorkCompletion,
 };
 use ironwarp_proto::wire::eth::MacAddr;
 use std::net::SocketAddrV4;
@@ -97,11 +97,7 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
 }
 
 fn connect_params(args: &Args) -> ConnectParams {
-    ConnectParams {
-        crc: args.run.crc.is_on(),
-        markers: args.run.markers.is_on(),
-        ..ConnectParams::default()
-    }
+    ConnectParams { crc: args.run.crc.is_on(), markers: args.run.markers.is_on(), ..ConnectParams::default() }
 }
 
 /// Server and client in this process.
@@ -199,7 +195,9 @@ impl End {
             match completion.status {
                 WcStatus::Ok => return Ok(Some(completion)),
                 WcStatus::Flushed => {}
-                status => return Err(CommandError::Failed(format!("{:?} failed: {status:?}", completion.opcode))),
+                status => {
+                    return Err(CommandError::Failed(format!("{:?} failed: {status:?}", completion.opcode)));
+                }
             }
         }
         Ok(None)
@@ -322,7 +320,10 @@ impl Server {
                     let (remote, size) = end.advertised()?;
                     end.post_inbox()?;
                     if size > end.size {
-                        return Err(CommandError::Failed(format!("a ping of {size} bytes is too long for {}", end.size)));
+                        return Err(CommandError::Failed(format!(
+                            "a ping of {size} bytes is too long for {}",
+                            end.size
+                        )));
                     }
                     self.read = size;
                     end.qp.post_send(&SendRequest::read(0, end.memory.sge(SOURCE, size)?, remote))?;

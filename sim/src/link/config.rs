@@ -18,8 +18,8 @@ pub struct LinkConfig {
     pub duplicate: f64,
     /// Probability that a frame is held back for later ones to overtake.
     pub reorder: f64,
-    /// Probability that one bit of a frame is flipped behind the FCS check, as in the memory of a switch:
-    /// only the checks of the layers above can notice.
+    /// Probability that one bit of a frame behind the Ethernet header is flipped behind the FCS check, as in the memory of a
+    /// switch: only the checks of the layers above can notice. ARP, which has none, is spared.
     pub corrupt: f64,
     /// Most frames that overtake one that is held back; the number is drawn from 1 to this.
     pub reorder_by: u32,

@@ -133,22 +133,26 @@ impl Qp {
         }
     }
 
-    /// Stop the connection: tell software once, deliver and start nothing more.
+    /// Stop the connection: tell software, deliver and start nothing more. A stopped connection that is then lost before it
+    /// is closed tells so once more.
     pub fn stop(&mut self, core: &mut Core, stop: Stop) {
-        let fatal = matches!(stop.cause, ErrorCause::Reset | ErrorCause::RetryExceeded | ErrorCause::Fatal);
-        self.dead |= fatal;
-        if !matches!(self.state, QpState::Activated | QpState::Running) {
+        let first = matches!(self.state, QpState::Activated | QpState::Running);
+        let lost = matches!(stop.cause, ErrorCause::Reset | ErrorCause::RetryExceeded | ErrorCause::Fatal);
+        if !first && (self.dead || !lost) {
             return;
         }
-        self.state = QpState::Error;
+        self.dead |= lost;
         self.cause = stop.cause as u8;
-        if let Some(record) = &stop.record {
-            // If the save area is gone too, the event alone must do.
-            let _ = core.host.write(self.save.wrapping_add(SAVE_RECORD as u64), &record.encode());
-        }
         let cursors = self.flush_cursors();
-        if let Upper::Rdma(rdma) = &mut self.upper {
-            rdma.stop();
+        if first {
+            self.state = QpState::Error;
+            if let Some(record) = &stop.record {
+                // If the save area is gone too, the event alone must do.
+                let _ = core.host.write(self.save.wrapping_add(SAVE_RECORD as u64), &record.encode());
+            }
+            if let Upper::Rdma(rdma) = &mut self.upper {
+                rdma.stop();
+            }
         }
         core.host.event(EventKind::QpError, self.cause, self.number, cursors.encode());
     }

@@ -145,7 +145,7 @@ impl Rdma {
             return fail(self, E::RdmapOperationUnspecified);
         }
         match opcode {
-            Opcode::ReadRequest => self.accept_read(core, segment),
+            Opcode::ReadRequest => self.accept_read(core, segment, header.msn),
             Opcode::AtomicRequest => self.accept_atomic(core, segment),
             Opcode::AtomicResponse => self.finish_atomic(core, segment),
             _ => self.deliver_immediate(core, segment, opcode),
@@ -318,7 +318,7 @@ impl Rdma {
         let _ = self.complete_receive(core, receive_completion(index, status));
     }
 
-    fn accept_read(&mut self, core: &mut Core, segment: &Segment) -> Result<(), Stop> {
+    fn accept_read(&mut self, core: &mut Core, segment: &Segment, msn: u32) -> Result<(), Stop> {
         let fail = |this: &Self, error| Err(this.error(error, Some(segment.ulpdu)));
         let Ok(request) = ReadRequest::parse(segment.payload) else {
             return fail(self, E::RdmapOperationUnspecified);
@@ -331,13 +331,7 @@ impl Rdma {
             let checked = core.regions.remote(stag, self.asker, to, request.size, access::REMOTE_READ);
             checked.map_err(|refusal| self.error(rdmap_error(refusal), Some(segment.ulpdu)))?;
         }
-        self.responses.push_back(Response::Read {
-            sink_stag: request.sink_stag,
-            sink_to: request.sink_to,
-            source_stag: request.source_stag,
-            source_to: request.source_to,
-            size: request.size,
-        });
+        self.responses.push_back(Response::Read { msn, request });
         Ok(())
     }
 
@@ -447,7 +441,7 @@ fn ddp_error(refusal: Refusal) -> E {
 }
 
 /// RDMAP's name for a refusal of a Read or Atomic Request (RFC 5040 section 4.8).
-fn rdmap_error(refusal: Refusal) -> E {
+pub(super) fn rdmap_error(refusal: Refusal) -> E {
     match refusal {
         Refusal::InvalidStag => E::RdmapInvalidStag,
         Refusal::NotAssociated => E::RdmapStagNotAssociated,

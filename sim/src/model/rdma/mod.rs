@@ -25,7 +25,7 @@ use ironwarp_proto::abi::event::{ErrorCause, FlushCursors};
 use ironwarp_proto::abi::receive_entry::ReceiveEntry;
 use ironwarp_proto::abi::send_entry::{Opcode as Verb, Sge};
 use ironwarp_proto::mpa::stream::Deframer;
-use ironwarp_proto::rdmap::Opcode;
+use ironwarp_proto::rdmap::{Opcode, ReadRequest};
 use ironwarp_proto::seq::Seq;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ struct OpenReceive {
 /// A Read or Atomic Request of the peer that waits for its response (the IRD queue).
 #[derive(Debug, Clone)]
 enum Response {
-    Read { sink_stag: u32, sink_to: u64, source_stag: u32, source_to: u64, size: u32 },
+    Read { msn: u32, request: ReadRequest },
     Atomic { request_id: u32, original: u64 },
 }
 

@@ -1,18 +1,19 @@
 //! FPDUs out: cutting messages, the journal, and building any part of the stream, again and again.
 
-use super::{Message, Phase, Rdma, Sent, Source, Stop, Target};
+use super::deliver::rdmap_error;
+use super::{Message, Phase, Rdma, Response, Sent, Source, Stop, Target};
 use crate::model::core::Core;
+use crate::model::region::Refusal;
 use ironwarp_proto::abi::completion::Status;
 use ironwarp_proto::abi::region::access;
 use ironwarp_proto::abi::regs::Counter;
 use ironwarp_proto::abi::send_entry::Sge;
 use ironwarp_proto::crc;
-use ironwarp_proto::ddp::{self, DdpHeader, QN_TERMINATE, TAGGED_LEN, UNTAGGED_LEN};
+use ironwarp_proto::ddp::{self, DdpHeader, QN_READ, QN_TERMINATE, TAGGED_LEN, UNTAGGED_LEN};
 use ironwarp_proto::mpa::fpdu::{fpdu_len, pad_len};
 use ironwarp_proto::mpa::marker::{self, MarkerPhase};
-use ironwarp_proto::rdmap::{self, Opcode};
+use ironwarp_proto::rdmap::{self, Opcode, ReadRequest};
 use ironwarp_proto::seq::Seq;
-use ironwarp_proto::terminate::TerminateError;
 
 /// A stretch of the stream for one segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,7 +186,7 @@ impl Rdma {
     }
 
     /// Whether `len` bytes of the message can be read now.
-    fn check_source(&self, core: &Core, message: &Message, len: u32) -> Result<(), Option<TerminateError>> {
+    fn check_source(&self, core: &Core, message: &Message, len: u32) -> Result<(), Option<Refusal>> {
         if len == 0 {
             return Ok(());
         }
@@ -194,7 +195,7 @@ impl Rdma {
             Source::Remote { stag, to } => {
                 let to = to.wrapping_add(u64::from(message.offset));
                 let checked = core.regions.remote(*stag, self.asker, to, len, access::REMOTE_READ);
-                checked.map(|_| ()).map_err(|_| Some(TerminateError::RdmapInvalidStag))
+                checked.map(|_| ()).map_err(Some)
             }
             Source::Sges(sges) => {
                 let checked = pieces(sges, message.offset, len)
@@ -208,17 +209,44 @@ impl Rdma {
         core.regions.local(sge.lkey, self.asker, sge.to, len, 0).map_err(|_| ())
     }
 
-    fn source_failed(&mut self, core: &mut Core, error: Option<TerminateError>) -> Result<Next, Stop> {
-        let work = self.message.take().and_then(|message| message.work);
-        if let Some(work) = work {
+    fn source_failed(&mut self, core: &mut Core, refusal: Option<Refusal>) -> Result<Next, Stop> {
+        let Some(message) = self.message.take() else { return Ok(Next::Nothing) };
+        if let Some(refusal) = refusal {
+            return Err(self.read_failed(refusal, message.offset));
+        }
+        // Our own entry failed: it completes in its turn, and then the connection stops.
+        if let Some(work) = message.work {
             self.finish_work(core, work, Status::LocalProtection);
         }
-        match error {
-            // A source that the peer was reading and that was revoked meanwhile.
-            Some(error) => Err(self.error(error, None)),
-            // Our own entry failed: it completes in its turn, and then the connection stops.
-            None => Ok(Next::Nothing),
+        Ok(Next::Nothing)
+    }
+
+    /// A source that the peer was reading was revoked meanwhile. The Terminate brings back the Read Request as it stands
+    /// after `done` bytes (RFC 5040 section 4.8).
+    fn read_failed(&self, refusal: Refusal, done: u32) -> Stop {
+        let error = rdmap_error(refusal);
+        let Some(Response::Read { msn, request }) = self.responses.front() else {
+            return self.error(error, None);
+        };
+        let mut ulpdu = Vec::with_capacity(UNTAGGED_LEN + ReadRequest::LEN);
+        DdpHeader::Untagged {
+            last: true,
+            version: ddp::VERSION,
+            rdmap_control: rdmap::control(Opcode::ReadRequest),
+            inv_stag: 0,
+            qn: QN_READ,
+            msn: *msn,
+            mo: 0,
         }
+        .emit(&mut ulpdu);
+        ReadRequest {
+            sink_to: request.sink_to.wrapping_add(u64::from(done)),
+            size: request.size - done,
+            source_to: request.source_to.wrapping_add(u64::from(done)),
+            ..*request
+        }
+        .emit(&mut ulpdu);
+        self.error(error, Some(&ulpdu))
     }
 
     /// Build the FPDU at `at` of the journal: length, header, payload, pad, CRC, markers.

@@ -29,11 +29,11 @@ impl Rdma {
         // The entry leaves the queue when its last byte is sent: only then can the peer know that it may send another.
         let Some(response) = self.responses.front() else { return false };
         let (opcode, target, source, length) = match *response {
-            Response::Read { sink_stag, sink_to, source_stag, source_to, size } => (
+            Response::Read { request, .. } => (
                 Opcode::ReadResponse,
-                Target::Tagged { stag: sink_stag, to: sink_to },
-                Source::Remote { stag: source_stag, to: source_to },
-                size,
+                Target::Tagged { stag: request.sink_stag, to: request.sink_to },
+                Source::Remote { stag: request.source_stag, to: request.source_to },
+                request.size,
             ),
             Response::Atomic { request_id, original } => {
                 let mut bytes = Vec::with_capacity(AtomicResponse::LEN);

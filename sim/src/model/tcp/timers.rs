@@ -27,7 +27,8 @@ impl Tcb {
 
     fn keepalive_at(&self) -> Option<Nanos> {
         let keepalive = self.keepalive.as_ref().filter(|_| self.flight() == 0 && self.persist.is_none())?;
-        Some(self.last_heard + keepalive.interval * u64::from(keepalive.sent + 1))
+        let wait = keepalive.interval.saturating_mul(u64::from(keepalive.sent) + 1);
+        Some(self.last_heard.saturating_add(wait))
     }
 
     /// Act on the timers that have run out at `now`.
