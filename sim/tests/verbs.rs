@@ -3,8 +3,8 @@
 use ironwarp_driver::Error;
 use ironwarp_driver::transport::Wait;
 use ironwarp_driver::verbs::{
-    Access, CompletionQueue, Data, MemoryRegion, Notify, ProtectionDomain, QpConfig, QpEvent, QpState, QueuePair,
-    ReceiveRequest, RemoteAddress, SendRequest, SrqConfig, WcOpcode, WcStatus, WorkCompletion,
+    Access, CompletionQueue, Data, MemoryRegion, Notify, ProtectionDomain, QpConfig, QpEvent, QpState,
+    QueuePair, ReceiveRequest, RemoteAddress, SendRequest, SrqConfig, WcOpcode, WcStatus, WorkCompletion,
 };
 use ironwarp_proto::abi::event::ErrorCause;
 use ironwarp_proto::terminate::TerminateError;
@@ -301,7 +301,10 @@ fn a_peer_that_vanishes_is_given_up_after_the_retries() {
     let pair = pair();
     // Everything the left says is lost from now on, both ways.
     pair.lab.world().connect(LinkConfig { loss: 1.0, ..LinkConfig::default() }).unwrap();
-    pair.left.qp.post_send(&SendRequest::write(1, Data::inline(b"x"), pair.right.region.remote(0).unwrap())).unwrap();
+    pair.left
+        .qp
+        .post_send(&SendRequest::write(1, Data::inline(b"x"), pair.right.region.remote(0).unwrap()))
+        .unwrap();
     assert_eq!(pair.left.trouble(), QpEvent::Fatal(ErrorCause::RetryExceeded));
     assert_eq!(pair.left.next().status, WcStatus::Flushed);
     assert_eq!(pair.left.qp.state(), QpState::Error);
