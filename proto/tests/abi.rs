@@ -178,10 +178,10 @@ proptest! {
 
     #[test]
     fn table_entries_survive_the_window(
-        flags: [bool; 3], access: u8, halves: [u16; 2], length in 0u64..1 << 48, wide: [u64; 2], stag: u32, log2: u8,
+        flags: [bool; 4], access: u8, halves: [u16; 2], length in 0u64..1 << 48, wide: [u64; 2], stag: u32, log2: u8,
     ) {
         let region = Region {
-            valid: flags[0], window: flags[1], allocated: flags[2], access, pd: halves[0], length, qp: halves[1],
+            valid: flags[0], window: flags[1], allocated: flags[2], scoped: flags[3], access, pd: halves[0], length, qp: halves[1],
             base: wide[0], host: wide[1], stag,
         };
         prop_assert_eq!(Region::decode(&region.encode()), region);

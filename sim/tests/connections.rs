@@ -90,6 +90,11 @@ fn set_up(
     Ok(((client, server), ours, theirs))
 }
 
+/// A Reject with what the responder would have given.
+fn rejected(private_data: &[u8]) -> ConnectError {
+    ConnectError::Rejected { private_data: private_data.to_vec(), depths: Some((0, 0)) }
+}
+
 fn connect_params() -> ConnectParams {
     ConnectParams { private_data: b"to you".to_vec(), ..ConnectParams::default() }
 }
@@ -195,10 +200,10 @@ fn refusals_are_told_apart() {
     let connecting = client.qp.connect(peer(), connect_params()).unwrap();
     assert!(matches!(client.qp.connect(peer(), connect_params()), Err(ConnectError::Busy(_))));
     listener.wait(None).unwrap().reject(b"not today").unwrap();
-    assert_eq!(connecting.wait(None), Err(ConnectError::Rejected { private_data: b"not today".to_vec() }));
+    assert_eq!(connecting.wait(None), Err(rejected(b"not today")));
     let connecting = client.qp.connect(peer(), connect_params()).unwrap();
     drop(listener.wait(None).unwrap());
-    assert_eq!(connecting.wait(None), Err(ConnectError::Rejected { private_data: vec![] }));
+    assert_eq!(connecting.wait(None), Err(rejected(b"")));
     let rtr = ConnectParams { rtr: Some(RtrSet::ALL), ord: Some(0), ..connect_params() };
     let connecting = client.qp.connect(peer(), rtr).unwrap();
     let server = End::new(&lab, 1);

@@ -26,6 +26,8 @@ pub enum ConnectError {
     Rejected {
         /// What it says about it.
         private_data: Vec<u8>,
+        /// IRD and ORD that it gave, if it did (RFC 6581 section 9.1).
+        depths: Option<(u16, u16)>,
     },
     /// The two ends want what does not go together.
     #[error("MPA negotiation: {0}")]
@@ -56,7 +58,7 @@ impl From<Failure> for ConnectError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Frame(error) => Self::BadMpa(error),
-            Failure::Rejected { private_data, .. } => Self::Rejected { private_data },
+            Failure::Rejected { private_data, depths } => Self::Rejected { private_data, depths },
             other => Self::Negotiation(other),
         }
     }

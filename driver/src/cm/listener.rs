@@ -69,6 +69,12 @@ impl Listener {
         None
     }
 
+    /// The next connection that came to nothing before it was a request, with its peer: no MPA Request, one that makes no
+    /// sense, or none in time (RFC 5044 section 7.1.1: "report an error locally"). Only the last few are kept.
+    pub fn next_failure(&self) -> Option<(SocketAddrV4, ConnectError)> {
+        lock(self.device.manager()).next_failed(self.local.port())
+    }
+
     /// The next request, waiting for it until `deadline`.
     pub fn wait(&self, deadline: Option<Nanos>) -> Result<ConnectionRequest, ConnectError> {
         Ok(self.device.wait_for(deadline, || Ok(self.poll()))?)

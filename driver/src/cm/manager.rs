@@ -36,7 +36,12 @@ struct Listening {
     kind: Kind,
     /// Connections that the application has to decide upon.
     ready: VecDeque<ConnId>,
+    /// Connections that came to nothing before that, with their peers.
+    failed: VecDeque<(SocketAddrV4, ConnectError)>,
 }
+
+/// Failures that a listener keeps for its application.
+const FAILURES_MAX: usize = 32;
 
 /// What an initiator asks for.
 pub(super) struct Offer {
@@ -102,7 +107,7 @@ impl Manager {
             port => port,
         };
         self.net.listen(port, backlog)?;
-        self.listeners.insert(port, Listening { kind, ready: VecDeque::new() });
+        self.listeners.insert(port, Listening { kind, ready: VecDeque::new(), failed: VecDeque::new() });
         Ok(SocketAddrV4::new(self.net.ip(), port))
     }
 
@@ -532,9 +537,26 @@ impl Manager {
         }
     }
 
+    /// A connection that somebody began and that came to nothing before the application knew of it.
+    fn tell_listener(&mut self, id: ConnId, flow: &Flow, error: &ConnectError) {
+        let Some((local, peer)) = self.net.addresses(id).filter(|_| flow.ticket.is_none()) else { return };
+        if let Some(listening) = self.listeners.get_mut(&local.port()) {
+            if listening.failed.len() == FAILURES_MAX {
+                listening.failed.pop_front();
+            }
+            listening.failed.push_back((peer, error.clone()));
+        }
+    }
+
+    /// The next connection on `port` that came to nothing.
+    pub(super) fn next_failed(&mut self, port: u16) -> Option<(SocketAddrV4, ConnectError)> {
+        self.listeners.get_mut(&port)?.failed.pop_front()
+    }
+
     /// End a flow that comes to nothing, and tell who waits.
     fn give_up(&mut self, now: Nanos, id: ConnId, flow: Flow, error: ConnectError) {
         tracing::debug!(%error, "connection given up");
+        self.tell_listener(id, &flow, &error);
         for listening in self.listeners.values_mut() {
             listening.ready.retain(|ready| *ready != id);
         }

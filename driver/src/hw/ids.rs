@@ -3,7 +3,7 @@
 use crate::error::Error;
 use ironwarp_proto::abi::region::index_of;
 use rand::Rng;
-use rand::rngs::SmallRng;
+use rand::rngs::StdRng;
 use std::collections::VecDeque;
 
 /// Numbers below a limit. A freed one is given out again as late as possible, so that a stale one is noticed.
@@ -34,19 +34,19 @@ impl IdPool {
     }
 }
 
-/// STags: the table index in bits 8 and up, all other bits random (RFC 5042 section 6.1.1), never 0, never the one that
+/// STags: the table index in bits 8 and up, all other bits from a cryptographic generator (RFC 5040 section 8.1.1), never 0, never the one that
 /// the entry had before.
 #[derive(Debug)]
 pub struct StagPool {
     log2: u8,
     indices: IdPool,
     last: Vec<u32>,
-    random: SmallRng,
+    random: StdRng,
 }
 
 impl StagPool {
     /// STags of a table of `2^log2` entries.
-    pub fn new(log2: u8, random: SmallRng) -> Self {
+    pub fn new(log2: u8, random: StdRng) -> Self {
         let size = 1 << log2.min(16);
         Self { log2, indices: IdPool::new("regions", size), last: vec![0; size as usize], random }
     }
@@ -105,7 +105,7 @@ mod tests {
     proptest! {
         #[test]
         fn stags_are_unique_and_change(seed: u64, steps in prop::collection::vec(any::<prop::sample::Index>(), 1..200)) {
-            let mut pool = StagPool::new(3, SmallRng::seed_from_u64(seed));
+            let mut pool = StagPool::new(3, StdRng::seed_from_u64(seed));
             let mut live: BTreeMap<u16, u32> = BTreeMap::new();
             let mut last: BTreeMap<u16, u32> = BTreeMap::new();
             for step in steps {

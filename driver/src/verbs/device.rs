@@ -14,7 +14,7 @@ use ironwarp_proto::abi::queue::LOG2_MAX;
 use ironwarp_proto::abi::regs::features;
 use ironwarp_proto::pins::Nanos;
 use rand::SeedableRng;
-use rand::rngs::SmallRng;
+use rand::rngs::{SmallRng, StdRng};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -57,6 +57,7 @@ pub(crate) struct Device {
 impl Device {
     pub(super) fn new(hw: Hw, config: ContextConfig, routine: Routine) -> Self {
         let seed = config.seed.unwrap_or_else(|| rand::Rng::random(&mut SmallRng::from_os_rng()));
+        let stags = config.seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64);
         let attributes = *hw.attributes();
         let ids = |what, limit| Mutex::new(IdPool::new(what, limit));
         let manager = cm::start(&config, attributes.has(features::MARKERS));
@@ -69,7 +70,7 @@ impl Device {
             qp_ids: ids("queue pairs", attributes.max_qp),
             cq_ids: ids("completion queues", attributes.max_cq),
             srq_ids: ids("shared receive queues", attributes.max_srq),
-            stags: Mutex::new(StagPool::new(attributes.mr_log2, SmallRng::seed_from_u64(seed))),
+            stags: Mutex::new(StagPool::new(attributes.mr_log2, stags)),
             objects: Mutex::default(),
             notices: Mutex::default(),
             counters: CounterExtender::default(),

@@ -35,9 +35,10 @@ const ACCESS: Field = Field::new(
 );
 const ALLOCATED: Field =
     Field::new("allocated", 0, 10, 1, "not valid, but a bind or fast registration of PD `pd` may make it so");
+const SCOPED: Field = Field::new("scoped", 0, 11, 1, "peers reach it through QP `qp` only, as a window");
 const PD: Field = Field::new("pd", 0, 16, 16, "protection domain");
 const LENGTH: Field = Field::new("length", 1, 0, 48, "length, bytes");
-const QP: Field = Field::new("qp", 2, 16, 16, "QP of a window");
+const QP: Field = Field::new("qp", 2, 16, 16, "QP of a window or scoped region");
 const BASE: Field = Field::new("base", 3, 0, 64, "TO of the first byte");
 const HOST: Field = Field::new("host", 5, 0, 64, "host address of the first byte");
 const STAG: Field = Field::new("stag", 7, 0, 32, "the STag; its bits 8.. end in the table index");
@@ -47,7 +48,7 @@ pub const LAYOUT: Layout = Layout {
     name: "Region entry",
     words: 8,
     doc: "Written by the host through the window, word 0 last, or by a bind or fast registration.",
-    fields: &[VALID, WINDOW, ACCESS, ALLOCATED, PD, LENGTH, QP, BASE, HOST, STAG],
+    fields: &[VALID, WINDOW, ACCESS, ALLOCATED, SCOPED, PD, LENGTH, QP, BASE, HOST, STAG],
 };
 
 /// A region entry.
@@ -65,7 +66,9 @@ pub struct Region {
     pub pd: u16,
     /// Length, bytes, below 2^48.
     pub length: u64,
-    /// QP of a window.
+    /// Peers reach it through one QP only.
+    pub scoped: bool,
+    /// QP of a window or scoped region.
     pub qp: u16,
     /// TO of the first byte.
     pub base: u64,
@@ -82,6 +85,7 @@ impl Region {
         VALID.set(&mut words, self.valid);
         WINDOW.set(&mut words, self.window);
         ALLOCATED.set(&mut words, self.allocated);
+        SCOPED.set(&mut words, self.scoped);
         ACCESS.set(&mut words, self.access);
         PD.set(&mut words, self.pd);
         LENGTH.set(&mut words, self.length);
@@ -97,6 +101,7 @@ impl Region {
             valid: VALID.is_set(words),
             window: WINDOW.is_set(words),
             allocated: ALLOCATED.is_set(words),
+            scoped: SCOPED.is_set(words),
             access: ACCESS.get(words) as u8,
             pd: PD.get16(words),
             length: LENGTH.get(words),

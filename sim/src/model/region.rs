@@ -58,7 +58,7 @@ impl RegionTable {
     /// The host address of `len` > 0 bytes at `to`, if a peer may do `need` with them.
     pub fn remote(&self, stag: u32, asker: Asker, to: u64, len: u32, need: u8) -> Result<u64, Refusal> {
         let region = self.entry(stag).filter(|region| region.valid).ok_or(Refusal::InvalidStag)?;
-        if region.pd != asker.pd || (region.window && region.qp != asker.qp) {
+        if region.pd != asker.pd || !in_scope(&region, asker) {
             return Err(Refusal::NotAssociated);
         }
         range(&region, to, len, need)
@@ -91,6 +91,7 @@ impl RegionTable {
             valid: true,
             window: true,
             allocated: true,
+            scoped: true,
             access: bind.access & access::REMOTE | access::INVALIDATE,
             pd: asker.pd,
             length: u64::from(bind.len),
@@ -109,10 +110,12 @@ impl RegionTable {
             valid: true,
             window: false,
             allocated: true,
+            // The peer of another connection could invalidate it otherwise (RFC 5040 section 8.1.1).
+            scoped: true,
             access: register.access & !access::BIND | access::INVALIDATE,
             pd: asker.pd,
             length: u64::from(register.len),
-            qp: 0,
+            qp: asker.qp,
             base: register.base,
             host: register.host,
             stag,
@@ -134,7 +137,7 @@ impl RegionTable {
         let allowed = region.valid
             && region.access & access::INVALIDATE != 0
             && region.pd == asker.pd
-            && (!region.window || region.qp == asker.qp);
+            && in_scope(&region, asker);
         if allowed {
             region.valid = false;
             self.store(&region);
@@ -178,6 +181,11 @@ pub struct FastRegister {
     pub base: u64,
     /// Rights.
     pub access: u8,
+}
+
+/// Whether a peer of the asker's connection may name the entry at all.
+fn in_scope(region: &Region, asker: Asker) -> bool {
+    !(region.window || region.scoped) || region.qp == asker.qp
 }
 
 /// Rights, wrap and bounds of a range; its host address.
@@ -281,6 +289,21 @@ mod tests {
         assert!(table.invalidate(window + 1, ME) && !table.invalidate(window + 1, ME));
         assert!(table.bind(window + 2, ME, &bind));
         assert!(!table.invalidate(parent.stag, ME), "a plain region cannot be invalidated by a peer");
+    }
+
+    #[test]
+    fn a_fast_registered_region_is_for_the_peer_of_its_connection() {
+        let stag = 0x1234_0600;
+        let mut table = RegionTable::new(8);
+        table.store(&Region { allocated: true, pd: 7, stag, ..Region::default() });
+        let rights = access::LOCAL_WRITE | access::REMOTE_WRITE;
+        let register = FastRegister { host: 0x5000, len: 64, base: 0, access: rights };
+        assert!(table.fast_register(stag, ME, &register));
+        let other = Asker { qp: 4, ..ME };
+        assert_eq!(table.remote(stag, ME, 0, 64, access::REMOTE_WRITE), Ok(0x5000));
+        assert_eq!(table.remote(stag, other, 0, 64, access::REMOTE_WRITE), Err(Refusal::NotAssociated));
+        assert_eq!(table.local(stag, other, 0, 64, access::LOCAL_WRITE), Ok(0x5000), "its owner may use it anywhere");
+        assert!(!table.invalidate(stag, other) && table.invalidate(stag, ME));
     }
 
     proptest! {
