@@ -410,7 +410,12 @@ impl Net {
         let (tuple, mac) = (connection.tuple, connection.peer_mac);
         self.remove(id);
         match ending {
-            Ending::TimeWait { snd_nxt, rcv_nxt } => self.begin_time_wait(now, tuple, snd_nxt, rcv_nxt),
+            Ending::TimeWait { snd_nxt, rcv_nxt } => {
+                self.begin_time_wait(now, tuple, snd_nxt, rcv_nxt);
+                // The device may have forgotten the connection before its ACK of the peer's FIN left.
+                let ack = Segment::bare(TcpFlags::ACK, Seq(snd_nxt), Seq(rcv_nxt));
+                self.transmit(now, tuple, mac, vec![ack]);
+            }
             Ending::Reset { snd_nxt, rcv_nxt } => {
                 let rst = Segment::bare(TcpFlags::RST | TcpFlags::ACK, Seq(snd_nxt), Seq(rcv_nxt));
                 self.transmit(now, tuple, mac, vec![rst]);

@@ -441,6 +441,12 @@ fn time_wait_ends_and_is_bounded() {
         let id = net.next_changed().unwrap();
         net.hand_off(id).unwrap();
         net.release(u64::from(port), id, Ending::TimeWait { snd_nxt: 9, rcv_nxt: 101 });
+        let told = answers(&mut net);
+        assert_eq!(
+            (told.len(), told[0].0.flags, told[0].0.ack),
+            (1, ACK, Seq(101)),
+            "the FIN is acknowledged"
+        );
     }
     let data = |port| segment((port, PORT), ACK, 101, 9, b"x");
     assert_eq!(feed(&mut net, 10, &data(5))[0].0.flags, ACK);

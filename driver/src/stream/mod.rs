@@ -16,7 +16,7 @@
 //! ```
 //!
 //! Blocking calls let simulated time pass. In a world where nothing is left to happen they fail with
-//! [`ErrorKind::Deadlock`](std::io::ErrorKind::Deadlock) instead of hanging.
+//! [`ErrorKind::Deadlock`] instead of hanging.
 
 mod pipe;
 
