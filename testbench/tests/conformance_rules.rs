@@ -1381,7 +1381,8 @@ fn after_a_terminate_no_other_message_leaves() {
 /// first error is the one that is told, with length and header, and the connection stays until software ends it.
 #[test]
 fn after_an_error_nothing_is_placed_and_the_first_error_is_told() {
-    for cut in [false, true] {
+    // All in one segment, cut anywhere, and each FPDU in a segment of its own.
+    for manner in 0..3 {
         let mut scene = Scene::model();
         scene.post_receive(0x3000, 64);
         let ulpdus = [
@@ -1390,15 +1391,11 @@ fn after_an_error_nothing_is_placed_and_the_first_error_is_told() {
             (untagged(Opcode::Send, QN_SEND, 1, 0, true), b"good"),
             (untagged(Opcode::Send, QN_SEND, 9, 9, true), b"bad"),
         ];
-        let mut stream = Vec::new();
-        for (header, payload) in ulpdus {
-            let ulpdu = ulpdu(header, payload);
-            stream.extend(scene.fpdu(&ulpdu));
-        }
-        if cut {
-            stream.chunks(50).for_each(|piece| scene.send(piece));
-        } else {
-            scene.send(&stream);
+        let fpdus = ulpdus.map(|(header, payload)| scene.fpdu(&ulpdu(header, payload)));
+        match manner {
+            0 => scene.send(&fpdus.concat()),
+            1 => fpdus.concat().chunks(50).for_each(|piece| scene.send(piece)),
+            _ => fpdus.iter().for_each(|fpdu| scene.send(fpdu)),
         }
         let (error, ddp, rdmap) = detected(&mut scene);
         let mut header = Vec::new();
