@@ -134,6 +134,7 @@ fn both_ends_learn_what_was_agreed() {
         (&b"and back"[..], &b"to you"[..])
     );
     assert_eq!((ours.ird, ours.ord, theirs.ird, theirs.ord), (3, 4, 4, 3));
+    assert_eq!(ours.peer_depths, Some((4, 3)), "as the responder gave them");
     assert_eq!((ours.peer, ours.local), (theirs.local, theirs.peer));
     assert!(ours.crc && theirs.crc && !ours.markers_tx && !ours.markers_rx);
     ping_pong(&lab, &ends, false);
@@ -329,16 +330,25 @@ fn streams_time_out_and_tell_of_deadlocks() {
     assert_eq!(client.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
-/// Plain TCP at an MPA port: nonsense, a frame of the wrong kind, half a frame and silence all end in RST, and none is
-/// offered to the application.
+/// Plain TCP at an MPA port: nonsense, a frame of the wrong kind or revision, too much private data, half a frame and
+/// silence all end in RST. None is offered to the application, which hears why (RFC 5044 sections 7.1.1 and 7.1.2).
 #[test]
 fn what_is_not_mpa_is_reset() {
     let mut reply = b"MPA ID Rep Frame".to_vec();
     reply.extend([0x10, 2, 0, 4, 0, 1, 0, 1]);
     let mut odd = b"MPA ID Req Frame".to_vec();
     odd.extend([0x10, 9, 0, 4, 0, 1, 0, 1]);
-    let cases: [&[u8]; 5] = [b"GET / HTTP/1.1\r\n", &reply, &odd, b"MPA ID Req", b""];
-    for bytes in cases {
+    let mut long = b"MPA ID Req Frame".to_vec();
+    long.extend([0x00, 1, 2, 1]);
+    let cases: [(&[u8], &str); 6] = [
+        (b"GET / HTTP/1.1\r\n", "not MPA: "),
+        (&reply, "MPA"),
+        (&odd, "MPA"),
+        (&long, "not MPA: "),
+        (b"MPA ID Req", "the connection was not set up in time"),
+        (b"", "the connection was not set up in time"),
+    ];
+    for (bytes, why) in cases {
         let lab = lab(10, 0.0);
         let listener = lab.hosts[1].listen(PORT, 1).unwrap();
         let mut client = TcpStream::connect(&lab.hosts[0], peer()).unwrap();
@@ -347,6 +357,10 @@ fn what_is_not_mpa_is_reset() {
         let limit = if bytes.len() < 16 { 11 * SECOND } else { SECOND };
         assert!(lab.hosts[0].now() < limit);
         assert!(listener.poll().is_none());
+        let (peer_of, error) = listener.next_failure().expect("the application is told");
+        assert_eq!(peer_of, client.local_addr());
+        assert!(error.to_string().contains(why), "{bytes:?}: {error}");
+        assert!(listener.next_failure().is_none(), "once");
         // The one place of the backlog is free again.
         assert!(TcpStream::connect(&lab.hosts[0], peer()).is_ok());
     }

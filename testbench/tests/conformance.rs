@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Requirements at level MUST that are open. Lower it when one is closed; never raise it.
-const OPEN_MUSTS: usize = 13;
+const OPEN_MUSTS: usize = 6;
 
 /// The RFCs of the table.
 const RFCS: [&str; 6] = ["RFC5040", "RFC5041", "RFC5042", "RFC5044", "RFC6581", "RFC7306"];

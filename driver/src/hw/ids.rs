@@ -92,6 +92,22 @@ mod tests {
     use rand::SeedableRng;
     use std::collections::BTreeMap;
 
+    /// RFC 5040 section 8.1.1: difficult to predict. It does not compile with a generator of another kind.
+    #[test]
+    fn stags_come_from_a_cryptographic_generator() {
+        fn cryptographic<T: rand::CryptoRng>(_: &T) {}
+        let mut pool = StagPool::new(4, StdRng::seed_from_u64(1));
+        cryptographic(&pool.random);
+        // Every bit but those of the index takes both values.
+        let (mut ones, mut zeros) = (0, 0);
+        for _ in 0..64 {
+            let stag = pool.take().unwrap();
+            (ones, zeros) = (ones | stag, zeros | !stag);
+            pool.give(stag);
+        }
+        assert_eq!((ones | 0xf00, zeros | 0xf00), (u32::MAX, u32::MAX));
+    }
+
     #[test]
     fn ids_run_out_and_come_back_oldest_first() {
         let mut pool = IdPool::new("things", 3);

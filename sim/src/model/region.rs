@@ -302,7 +302,11 @@ mod tests {
         let other = Asker { qp: 4, ..ME };
         assert_eq!(table.remote(stag, ME, 0, 64, access::REMOTE_WRITE), Ok(0x5000));
         assert_eq!(table.remote(stag, other, 0, 64, access::REMOTE_WRITE), Err(Refusal::NotAssociated));
-        assert_eq!(table.local(stag, other, 0, 64, access::LOCAL_WRITE), Ok(0x5000), "its owner may use it anywhere");
+        assert_eq!(
+            table.local(stag, other, 0, 64, access::LOCAL_WRITE),
+            Ok(0x5000),
+            "its owner may use it anywhere"
+        );
         assert!(!table.invalidate(stag, other) && table.invalidate(stag, ME));
     }
 
