@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         ("1 % lost, 2 % reordered", LinkConfig { loss: 0.01, reorder: 0.02, ..LinkConfig::default() }),
     ];
     let bar = progress(args, links.len() as u64);
-    let mut runs = Vec::new();
+    let (mut runs, mut captures) = (Vec::new(), Vec::new());
     for (index, (name, link)) in links.into_iter().enumerate() {
         bar.set_message(name);
         let link = LinkConfig { rate_bps: Some(RATE), ..link };
@@ -69,6 +69,7 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         if index > 0 {
             options.pcap = options.pcap.map(|path| path.with_extension("lossy.pcapng"));
         }
+        captures.extend(options.pcap.clone());
         runs.push(one(args, &options, name, link, &bar)?);
     }
     bar.finish_and_clear();
@@ -79,6 +80,9 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         println!("{}", serde_json::to_string(&summary).map_err(std::io::Error::other)?);
     } else {
         summary.runs.iter().for_each(print);
+        for capture in captures {
+            println!("every frame is in {}", capture.display());
+        }
         println!("demo: {operations} operations verified, {errors} errors");
     }
     if errors == 0 { Ok(()) } else { Err(CommandError::Failed(format!("{errors} results were wrong"))) }
