@@ -1,0 +1,7 @@
+//! Every block against plain Rust and against its own Verilog.
+
+mod common;
+mod crc32c;
+mod lint;
+mod rotator;
+mod window;
