@@ -4,4 +4,5 @@ mod common;
 mod crc32c;
 mod lint;
 mod rotator;
+mod trap;
 mod window;
