@@ -6,6 +6,7 @@
 //!
 //! * [`fb`]: the bit vectors
 //! * [`stream`]: the stream between blocks
+//! * [`ports`]: the ports of any block, for benches and tools
 //! * [`crc`], [`align`], [`seq`]: the blocks
 //!
 //! One clock, called `clock` everywhere, rising edge; registers start as zero; there is no reset here.
@@ -13,5 +14,6 @@
 pub mod align;
 pub mod crc;
 pub mod fb;
+pub mod ports;
 pub mod seq;
 pub mod stream;

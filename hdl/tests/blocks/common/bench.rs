@@ -1,5 +1,5 @@
-use super::ports::ports;
 use super::verilated::Verilated;
+use ironwarp_hdl::ports::ports;
 use rust_hdl::prelude::*;
 
 /// Passes after which a block that still changes counts as oscillating.

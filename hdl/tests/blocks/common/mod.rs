@@ -1,7 +1,6 @@
 //! A bench for one block: clock, co-simulation, stream ends.
 
 mod bench;
-mod ports;
 mod streams;
 mod synth;
 mod verilated;

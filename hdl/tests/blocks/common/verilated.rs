@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use super::ports::Port;
+use ironwarp_hdl::ports::Port;
 use libloading::{Library, Symbol};
 use std::collections::hash_map::DefaultHasher;
 use std::ffi::c_void;

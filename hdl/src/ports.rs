@@ -1,4 +1,4 @@
-//! The ports of a block and their values, whatever its type.
+//! The ports of a block and their values, whatever its type: what benches and tools need to go with any block.
 
 use rust_hdl::prelude::*;
 
