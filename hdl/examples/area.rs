@@ -1,11 +1,11 @@
 //! What each block costs on the iCE40 HX8K: `cargo run --release -p ironwarp-hdl --example area [block]`.
 //!
 //! LUT4, carry, FF and BRAM are those of the block alone. For fmax every input comes out of a register and every
-//! output goes into one, so that paths from pin to pin count and the
-//! number of pins does not limit.
+//! output goes into one, so that combinational paths count and the number of pins does not limit.
 
 use ironwarp_hdl::align::Rotator;
 use ironwarp_hdl::crc::Crc32c;
+use ironwarp_hdl::mpa::Markers;
 use ironwarp_hdl::ports::{Port, ports};
 use ironwarp_hdl::seq::SeqWindow;
 use rust_hdl::prelude::*;
@@ -33,6 +33,7 @@ fn designs() -> Vec<Design> {
     vec![
         design("crc/crc32c", Crc32c::default()),
         design("align/rotator", Rotator::default()),
+        design("mpa/markers", Markers::default()),
         design("seq/window", SeqWindow::default()),
     ]
 }
@@ -111,10 +112,13 @@ fn framed(ports: &[Port]) -> String {
 
 /// Runs a tool; its output, or what to do about it.
 fn run(folder: &Path, tool: &str, arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new(tool).args(arguments).current_dir(folder).output().map_err(|e| match e.kind() {
-        ErrorKind::NotFound => format!("{tool} is not installed (Debian packages yosys and nextpnr-ice40)"),
-        _ => format!("{tool}: {e}"),
-    })?;
+    let output =
+        Command::new(tool).args(arguments).current_dir(folder).output().map_err(|e| match e.kind() {
+            ErrorKind::NotFound => {
+                format!("{tool} is not installed (Debian packages yosys and nextpnr-ice40)")
+            }
+            _ => format!("{tool}: {e}"),
+        })?;
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     if output.status.success() { Ok(text.into_owned()) } else { Err(format!("{tool} failed:\n{text}")) }
 }

@@ -7,13 +7,14 @@
 //! * [`fb`]: the bit vectors
 //! * [`stream`]: the stream between blocks
 //! * [`ports`]: the ports of any block, for benches and tools
-//! * [`crc`], [`align`], [`seq`]: the blocks
+//! * [`crc`], [`align`], [`seq`], [`mpa`]: the blocks
 //!
 //! One clock, called `clock` everywhere, rising edge; registers start as zero; there is no reset here.
 
 pub mod align;
 pub mod crc;
 pub mod fb;
+pub mod mpa;
 pub mod ports;
 pub mod seq;
 pub mod stream;

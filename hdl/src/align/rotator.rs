@@ -75,7 +75,8 @@ impl Logic for Rotator {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
-            self, clock, held, start, opening, flush, rest, bad, word, full, is_first, is_last, unused, is_bad
+            self, clock, held, start, opening, flush, rest, bad, word, full, is_first, is_last, unused,
+            is_bad
         );
         self.room.next = !self.full.q.val() || self.downstream.ready.val();
         self.taken.next = self.upstream.valid.val() && self.room.val();

@@ -172,7 +172,9 @@ impl Rules {
     fn is_constant(&self, index: &Expr) -> bool {
         match bare(index) {
             Expr::Lit(_) => true,
-            Expr::Path(path) => path.path.get_ident().is_some_and(|i| self.loop_variables.contains(&i.to_string())),
+            Expr::Path(path) => {
+                path.path.get_ident().is_some_and(|i| self.loop_variables.contains(&i.to_string()))
+            }
             Expr::Binary(binary) => self.is_constant(&binary.left) && self.is_constant(&binary.right),
             _ => false,
         }
@@ -197,7 +199,9 @@ fn is_bitwise(op: &BinOp) -> bool {
 fn bare(expression: &Expr) -> &Expr {
     match expression {
         Expr::Paren(inner) => bare(&inner.expr),
-        Expr::MethodCall(call) if ["into", "to_bits", "index"].contains(&call.method.to_string().as_str()) => {
+        Expr::MethodCall(call)
+            if ["into", "to_bits", "index"].contains(&call.method.to_string().as_str()) =>
+        {
             bare(&call.receiver)
         }
         _ => expression,

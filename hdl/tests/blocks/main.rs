@@ -3,6 +3,7 @@
 mod common;
 mod crc32c;
 mod lint;
+mod markers;
 mod rotator;
 mod trap;
 mod window;

@@ -44,7 +44,8 @@ fn packet(length: usize) -> Packet {
 
 #[test]
 fn every_offset_and_length() {
-    let all: Vec<_> = (1..=14).flat_map(|length| (0..4).map(move |offset| (packet(length), offset))).collect();
+    let all: Vec<_> =
+        (1..=14).flat_map(|length| (0..4).map(move |offset| (packet(length), offset))).collect();
     run(&mut bench(), &all, || true, || true);
     // Each packet type behind each other, and a stall at each word.
     for stalled in 2..6 {
@@ -115,7 +116,9 @@ proptest! {
 
 #[test]
 fn like_its_verilog() {
-    let Some(mut bench) = Bench::with_verilog("rotator", Rotator::default(), |u| &mut u.clock) else { return };
+    let Some(mut bench) = Bench::with_verilog("rotator", Rotator::default(), |u| &mut u.clock) else {
+        return;
+    };
     let mut seed = 0;
     while bench.cycles() < 30_000 {
         seed += 1;

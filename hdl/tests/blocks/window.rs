@@ -69,8 +69,10 @@ fn bench() -> Bench<SeqWindow> {
 
 #[test]
 fn edges_of_the_number_circle() {
-    let points: Vec<u32> =
-        [0u32, 1 << 31, 5].iter().flat_map(|p| (0..5).map(move |i| p.wrapping_add(i).wrapping_sub(2))).collect();
+    let points: Vec<u32> = [0u32, 1 << 31, 5]
+        .iter()
+        .flat_map(|p| (0..5).map(move |i| p.wrapping_add(i).wrapping_sub(2)))
+        .collect();
     let sizes = [0, 1, 2, 5, 0x7fff_ffff, 0x8000_0000, 0x8000_0001, u32::MAX];
     let mut questions = Vec::new();
     for seq in &points {
@@ -83,7 +85,8 @@ fn edges_of_the_number_circle() {
 
 #[test]
 fn a_known_window_across_the_wrap() {
-    let answers = ask(&mut bench(), &[(3, 0xffff_fffe, 6), (4, 0xffff_fffe, 6), (0xffff_fffd, 0xffff_fffe, 6)]);
+    let answers =
+        ask(&mut bench(), &[(3, 0xffff_fffe, 6), (4, 0xffff_fffe, 6), (0xffff_fffd, 0xffff_fffe, 6)]);
     assert_eq!(answers[0], Answer { distance: 5, before: false, equal: false, inside: true });
     assert_eq!(answers[1], Answer { distance: 6, before: false, equal: false, inside: false });
     assert_eq!(answers[2], Answer { distance: u32::MAX, before: true, equal: false, inside: false });
@@ -107,7 +110,9 @@ proptest! {
 
 #[test]
 fn like_its_verilog() {
-    let Some(mut bench) = Bench::with_verilog("window", SeqWindow::default(), |u| &mut u.clock) else { return };
+    let Some(mut bench) = Bench::with_verilog("window", SeqWindow::default(), |u| &mut u.clock) else {
+        return;
+    };
     let mut random = random(2);
     let questions: Vec<_> =
         (0..30_000).map(|_| (near(&mut random), near(&mut random), near(&mut random))).collect();
