@@ -217,8 +217,8 @@ mod tests {
         let (left, right) = if by < 64 { (cut(wx << by), cut(wx >> by)) } else { (0, 0) };
         assert_eq!((a << by).get(), left);
         assert_eq!((a >> by).get(), right);
-        assert_eq!(a << FB::<7>::cut(by), a << by % 128);
-        assert_eq!(a >> FB::<7>::cut(by), a >> by % 128);
+        assert_eq!(a << FB::<7>::cut(by), a << (by % 128));
+        assert_eq!(a >> FB::<7>::cut(by), a >> (by % 128));
         let bit = bit % N;
         assert_eq!(a.get_bit(bit), x >> bit & 1 == 1);
         for value in [false, true] {

@@ -92,14 +92,13 @@ impl Visit<'_> for Rules {
     fn visit_expr_call(&mut self, call: &ExprCall) {
         // Not the path of the function itself, nor what `join` and `link` take.
         let name = called(call);
-        if name.starts_with("bit_cast") {
-            if !call.args.iter().all(is_cast_operand) {
-                self.refuse(call, CAST);
-            }
-        } else if name == "bits" || name == "from" {
-            if !call.args.iter().all(|argument| matches!(argument, Expr::Lit(_))) {
-                self.refuse(call, CAST);
-            }
+        let allowed = |argument: &Expr| match name.as_str() {
+            "bit_cast" => is_cast_operand(argument),
+            "bits" | "from" => matches!(argument, Expr::Lit(_)),
+            _ => true,
+        };
+        if !call.args.iter().all(allowed) {
+            self.refuse(call, CAST);
         }
         for argument in &call.args {
             self.visit_expr(argument);

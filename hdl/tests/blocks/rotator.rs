@@ -39,7 +39,7 @@ fn bench() -> Bench<Rotator> {
 }
 
 fn packet(length: usize) -> Packet {
-    Packet { bytes: (1..=length).map(|i| i as u8).collect(), err: length % 3 == 0 }
+    Packet { bytes: (1..=length).map(|i| i as u8).collect(), err: length.is_multiple_of(3) }
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn every_offset_and_length() {
         let (mut a, mut b) = (0, 0);
         let every = |n: &mut u32, k| {
             *n += 1;
-            *n % k != 0
+            !n.is_multiple_of(k)
         };
         let mut twice = all.clone();
         twice.extend(all.iter().rev().cloned());

@@ -1,5 +1,6 @@
 //! The two ends of a stream: packets to words and back, with gaps and stalls.
 
+use super::{Random, random};
 use ironwarp_hdl::fb::FB;
 use ironwarp_hdl::stream::{StreamIn, StreamOut};
 use std::collections::VecDeque;
@@ -24,11 +25,17 @@ struct Word {
     side: u32,
 }
 
-/// Drives the words of packets.
-#[derive(Default)]
+/// Drives the words of packets, and noise where there is none.
 pub struct Source {
+    noise: Random,
     words: VecDeque<Word>,
     offered: bool,
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Source { noise: random(0), words: VecDeque::new(), offered: false }
+    }
 }
 
 impl Source {
@@ -63,7 +70,16 @@ impl Source {
     pub fn drive(&mut self, port: &mut StreamIn, willing: bool) -> u32 {
         self.offered = (self.offered || willing) && !self.words.is_empty();
         port.valid.next = self.offered;
-        let Some(word) = self.words.front().filter(|_| self.offered) else { return 0 };
+        let noise = self.noise.word();
+        let nothing = Word {
+            data: noise,
+            first: noise & 1 != 0,
+            last: noise & 2 != 0,
+            empty: (noise >> 2 & 3) as u8,
+            err: noise & 16 != 0,
+            side: noise >> 5,
+        };
+        let word = self.words.front().filter(|_| self.offered).unwrap_or(&nothing);
         port.data.next = FB::new(word.data.into());
         port.first.next = word.first;
         port.last.next = word.last;
