@@ -1,7 +1,8 @@
 //! What each block costs on the iCE40 HX8K: `cargo run --release -p ironwarp-hdl --example area [block]`.
 //!
 //! LUT4, carry, FF and BRAM are those of the block alone. For fmax every input comes out of a register and every
-//! output goes into one, so that combinational paths count and the number of pins does not limit.
+//! output goes into one, so that combinational paths count and the number of pins does not limit. LC, logic cells,
+//! are those of the framed block less one for each of these registers.
 
 use ironwarp_hdl::align::Rotator;
 use ironwarp_hdl::crc::Crc32c;
@@ -41,8 +42,8 @@ fn designs() -> Vec<Design> {
 fn main() -> ExitCode {
     let wanted = std::env::args().nth(1);
     let chosen = designs().into_iter().filter(|d| wanted.as_deref().is_none_or(|w| d.name.contains(w)));
-    println!("| block | LUT4 | carry | FF | BRAM | fmax MHz, seeds {} |", SEEDS.join("/"));
-    println!("|---|---|---|---|---|---|");
+    println!("| block | LUT4 | carry | FF | LC | BRAM | fmax MHz, seeds {} |", SEEDS.join("/"));
+    println!("|---|---|---|---|---|---|---|");
     for design in chosen {
         match row(&design) {
             Ok(row) => println!("{row}"),
@@ -71,23 +72,27 @@ fn measure(design: &Design, folder: &Path) -> Result<String, String> {
     let report = run(folder, "yosys", &["-p", "read_verilog top.v; synth_ice40 -top top; stat"])?;
     let script = "read_verilog top.v framed.v; synth_ice40 -top framed -json framed.json";
     run(folder, "yosys", &["-q", "-p", script])?;
-    let mut frequencies = Vec::new();
+    let (mut frequencies, mut logic_cells) = (Vec::new(), 0);
     for seed in SEEDS {
         let device = ["--hx8k", "--package", "cb132", "--freq", TARGET_MHZ, "--seed", seed];
         // A missed target is a figure here, not a failure.
         let files = ["--json", "framed.json", "--timing-allow-fail"];
-        frequencies.push(frequency(&run(folder, "nextpnr-ice40", &[&device[..], &files].concat())?)?);
+        let report = run(folder, "nextpnr-ice40", &[&device[..], &files].concat())?;
+        frequencies.push(frequency(&report)?);
+        logic_cells = used(&report)?;
     }
     let cells = cells(&report);
     let count = |kind: &str| -> usize {
         cells.iter().filter(|(name, _)| name.starts_with(kind)).map(|(_, count)| count).sum()
     };
+    let frame: usize = design.ports.iter().filter(|port| port.name != "clock").map(|port| port.bits).sum();
     Ok(format!(
-        "| {} | {} | {} | {} | {} | {} |",
+        "| {} | {} | {} | {} | {} | {} | {} |",
         design.name,
         count("SB_LUT4"),
         count("SB_CARRY"),
         count("SB_DFF"),
+        logic_cells.saturating_sub(frame + 2),
         count("SB_RAM40_4K"),
         frequencies.join(" / ")
     ))
@@ -140,4 +145,12 @@ fn frequency(report: &str) -> Result<String, String> {
         rest.rsplit_once(" MHz (")?.0.rsplit(' ').next()?.parse::<f64>().ok()
     });
     found.map(|mhz| format!("{mhz:.0}")).ok_or_else(|| format!("nextpnr-ice40 gave no frequency:\n{report}"))
+}
+
+/// Logic cells: `ICESTORM_LC:   143/ 7680`.
+fn used(report: &str) -> Result<usize, String> {
+    let found = report
+        .lines()
+        .find_map(|line| line.split_once("ICESTORM_LC:")?.1.split_once('/')?.0.trim().parse().ok());
+    found.ok_or_else(|| format!("nextpnr-ice40 gave no utilisation:\n{report}"))
 }

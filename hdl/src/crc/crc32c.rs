@@ -29,7 +29,7 @@ const POLYNOMIAL: u32 = 0x82f6_3b78;
 ///
 /// **Latency** 1 cycle from `data` to `crc`. **Throughput** 4 bytes a cycle; whole words only, which FPDUs are.
 ///
-/// **Area and fmax**: docs/area.md.
+/// **Area and fmax** on the HX8K: 184 LUT4, 0 carry, 32 FF, 184 LC, no BRAM; 150 MHz (docs/area.md).
 #[derive(LogicBlock)]
 pub struct Crc32c {
     /// Rising edge.

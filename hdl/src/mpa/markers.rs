@@ -26,7 +26,7 @@ use rust_hdl::prelude::*;
 /// **Latency** 0: from `valid`, `first` and `to_next` to `marker` it is combinational. **Throughput** one word a
 /// cycle.
 ///
-/// **Area and fmax**: docs/area.md.
+/// **Area and fmax** on the HX8K: 18 LUT4, 5 carry, 7 FF, 20 LC, no BRAM; 209 MHz (docs/area.md).
 #[derive(LogicBlock, Default)]
 pub struct Markers {
     /// Rising edge.

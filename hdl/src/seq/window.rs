@@ -23,7 +23,7 @@ use rust_hdl::prelude::*;
 ///
 /// **Latency** 2 cycles. **Throughput** one question a cycle.
 ///
-/// **Area and fmax**: docs/area.md.
+/// **Area and fmax** on the HX8K: 107 LUT4, 63 carry, 67 FF, 141 LC, no BRAM; 127 MHz (docs/area.md).
 #[derive(LogicBlock, Default)]
 pub struct SeqWindow {
     /// Rising edge.
@@ -43,10 +43,7 @@ pub struct SeqWindow {
     /// `seq` in the window, after two.
     pub inside: Signal<Out, Bit>,
     difference: DFF<FB<32>>,
-    // The complement of `size`: a comparison is a carry chain over it, and here the inverters are free, since a
-    // register that only waits would leave its LUT unused.
     limit: DFF<FB<32>>,
-    size_then: Signal<Local, FB<32>>,
     is_before: DFF<Bit>,
     is_equal: DFF<Bit>,
     is_inside: DFF<Bit>,
@@ -57,11 +54,10 @@ impl Logic for SeqWindow {
     fn update(&mut self) {
         dff_setup!(self, clock, difference, limit, is_before, is_equal, is_inside);
         self.difference.d.next = self.seq.val() - self.base.val();
-        self.limit.d.next = !self.size.val();
-        self.size_then.next = !self.limit.q.val();
+        self.limit.d.next = self.size.val();
         self.is_before.d.next = self.difference.q.val().get_bit(31);
         self.is_equal.d.next = self.difference.q.val() == 0;
-        self.is_inside.d.next = self.difference.q.val() < self.size_then.val();
+        self.is_inside.d.next = self.difference.q.val() < self.limit.q.val();
         self.distance.next = self.difference.q.val();
         self.before.next = self.is_before.q.val();
         self.equal.next = self.is_equal.q.val();
