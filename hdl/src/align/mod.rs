@@ -1,0 +1,5 @@
+//! Moving bytes to where they are wanted.
+
+mod rotator;
+
+pub use rotator::Rotator;

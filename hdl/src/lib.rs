@@ -1,0 +1,20 @@
+//! The Ironwarp RTL: the device as RustHDL blocks.
+//!
+//! A block is a Rust struct whose `update` is at the same time what the simulator runs and what becomes Verilog.
+//! Each is in a file of its own that begins with a block diagram, the interface and the theory of operation; its
+//! tests are in `tests/blocks/`, where it is compared with plain Rust and with its own Verilog under Verilator.
+//!
+//! * [`fb`]: the bit vectors
+//! * [`stream`]: the stream between blocks
+//! * [`ports`]: the ports of any block, for benches and tools
+//! * [`crc`], [`align`], [`seq`], [`mpa`]: the blocks
+//!
+//! One clock, called `clock` everywhere, rising edge; registers start as zero; there is no reset here.
+
+pub mod align;
+pub mod crc;
+pub mod fb;
+pub mod mpa;
+pub mod ports;
+pub mod seq;
+pub mod stream;

@@ -1,0 +1,5 @@
+//! MPA framing (RFC 5044).
+
+mod markers;
+
+pub use markers::Markers;

@@ -1,0 +1,5 @@
+//! Arithmetic on TCP sequence numbers.
+
+mod window;
+
+pub use window::SeqWindow;

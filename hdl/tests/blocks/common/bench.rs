@@ -1,0 +1,76 @@
+use super::verilated::Verilated;
+use ironwarp_hdl::ports::ports;
+use rust_hdl::prelude::*;
+
+/// Passes after which a block that still changes counts as oscillating.
+const SETTLE: usize = 100;
+
+/// A block with its clock and, if Verilator is there, its Verilog beside it.
+///
+/// Inputs change with the falling edge: the simulator would take one that changes with the rising edge at its new
+/// value, Verilog at its old.
+pub struct Bench<U: Block> {
+    /// The block.
+    pub block: U,
+    clock: fn(&mut U) -> &mut Signal<In, Clock>,
+    model: Option<Verilated>,
+    cycles: u64,
+}
+
+impl<U: Block> Bench<U> {
+    /// The block alone.
+    pub fn new(mut block: U, clock: fn(&mut U) -> &mut Signal<In, Clock>) -> Self {
+        block.connect_all();
+        check_all(&block).unwrap();
+        Bench { block, clock, model: None, cycles: 0 }
+    }
+
+    /// The block and its Verilog. `None`, having said why, where there is no Verilator.
+    pub fn with_verilog(name: &str, block: U, clock: fn(&mut U) -> &mut Signal<In, Clock>) -> Option<Self> {
+        let mut bench = Self::new(block, clock);
+        bench.model = Some(Verilated::build(name, &generate_verilog(&bench.block), &ports(&bench.block))?);
+        Some(bench)
+    }
+
+    /// Clock low with the inputs that `drive` sets; what `look` sees of the settled block; the rising edge.
+    pub fn cycle<R>(&mut self, drive: impl FnOnce(&mut U), look: impl FnOnce(&U) -> R) -> R {
+        self.fall(drive);
+        let seen = look(&self.block);
+        self.rise();
+        seen
+    }
+
+    /// The first half of a cycle: clock low, and the inputs that `drive` sets. Then look at `block`.
+    pub fn fall(&mut self, drive: impl FnOnce(&mut U)) {
+        self.level(false, drive);
+    }
+
+    /// The second half: the rising edge.
+    pub fn rise(&mut self) {
+        self.level(true, |_| ());
+        self.cycles += 1;
+    }
+
+    /// Cycles so far.
+    pub fn cycles(&self) -> u64 {
+        self.cycles
+    }
+
+    fn level(&mut self, high: bool, drive: impl FnOnce(&mut U)) {
+        (self.clock)(&mut self.block).next = high.into();
+        drive(&mut self.block);
+        assert!(simulate(&mut self.block, SETTLE), "does not settle in cycle {}", self.cycles);
+        let Some(model) = &mut self.model else { return };
+        let ours = ports(&self.block);
+        let theirs = model.evaluate(&ours);
+        for (port, verilog) in ours.iter().zip(theirs) {
+            let level = if high { "high" } else { "low" };
+            assert_eq!(
+                (port.value, port.name.as_str()),
+                (verilog, port.name.as_str()),
+                "simulation, then Verilog, cycle {}, clock {level}; all ports: {ours:x?}",
+                self.cycles,
+            );
+        }
+    }
+}

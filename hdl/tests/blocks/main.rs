@@ -1,0 +1,9 @@
+//! Every block against plain Rust and against its own Verilog.
+
+mod common;
+mod crc32c;
+mod lint;
+mod markers;
+mod rotator;
+mod trap;
+mod window;
