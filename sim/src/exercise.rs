@@ -82,6 +82,8 @@ pub struct Tally {
     pub operations: u64,
     /// Payload, bytes.
     pub bytes: u64,
+    /// Largest payload of one operation, bytes.
+    pub largest: u64,
 }
 
 /// Why an exercise cannot go on. Wrong results do not end it: they are counted.
@@ -291,6 +293,7 @@ impl Exercise {
             1 => self.rng.random_range(1420..=1460),
             2 => self.rng.random_range(0..=64),
             3 => self.rng.random_range(0..=max),
+            4 => max,
             _ => 1 << self.rng.random_range(0..=max.max(2).ilog2()),
         };
         size.min(max)
@@ -558,6 +561,7 @@ impl Exercise {
                     let tally = self.score.entry(kind).or_default();
                     tally.operations += 1;
                     tally.bytes += u64::from(completion.byte_len);
+                    tally.largest = tally.largest.max(completion.byte_len.into());
                 }
             }
             expected => self.errors.push(format!("side {me}: {completion:?} instead of {expected:?}")),

@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 use ironwarp_sim::cmd::{decode, demo, options::CommandError, perf, registers, rping};
 use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
 
 /// Ironwarp, an open iWARP RNIC: golden model, driver and tools. Without a command, `demo` runs.
 #[derive(Parser)]
@@ -25,6 +26,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // What the driver has to say beside results: warnings, or what RUST_LOG asks for.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match run(cli.command.unwrap_or(Command::Demo(cli.demo))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -36,9 +36,11 @@ fn every_kind_of_operation_is_verified() {
 
 #[test]
 fn the_largest_messages_are_verified() {
-    let rounds = [Round { operations: 3, max_message: 4 << 20 }; 16];
+    let rounds = [Round { operations: 3, max_message: 4 << 20 }; 80];
     let exercise = exercise(LinkConfig::default(), 9000, PLAIN, 7, &rounds);
-    assert!(exercise.bytes() > 8 << 20, "{} bytes", exercise.bytes());
+    for kind in [Kind::Send, Kind::Write, Kind::Read] {
+        assert_eq!(exercise.score.get(&kind).map(|tally| tally.largest), Some(4 << 20), "{kind:?}");
+    }
 }
 
 /// Nothing is lost, doubled or misplaced on links that lose, reorder, duplicate and corrupt: 8 x 4 settings, 3 seeds each.

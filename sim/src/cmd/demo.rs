@@ -166,9 +166,9 @@ fn report(
 
 fn print(report: &Report) {
     println!("1 Gb/s link, {}", report.link);
-    println!("  {:<24} {:>10} {:>14}", "operation", "verified", "bytes");
+    println!("  {:<24} {:>10} {:>14} {:>10}", "operation", "verified", "bytes", "largest");
     for (name, tally) in &report.by_operation {
-        println!("  {name:<24} {:>10} {:>14}", tally.operations, tally.bytes);
+        println!("  {name:<24} {:>10} {:>14} {:>10}", tally.operations, tally.bytes, tally.largest);
     }
     println!("  {:<24} {:>10} {:>14}", "all", report.operations, report.payload_bytes);
     println!(

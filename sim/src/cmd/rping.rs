@@ -15,6 +15,7 @@ use crate::lab::{self, Lab};
 use crate::live::{self, Ether};
 use clap::ArgGroup;
 use ironwarp_driver::cm::{AcceptParams, ConnectParams};
+use ironwarp_driver::transport::Wait;
 use ironwarp_driver::verbs::{
     Access, CompletionQueue, Context, MemoryRegion, QpConfig, QpState, QueuePair, ReceiveRequest,
     RemoteAddress, SendRequest, WcOpcode, WcStatus, WorkCompletion,
@@ -71,12 +72,7 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
             println!("rping: listening at {}", listener.local());
             let request = listener.wait(None)?;
             println!("rping: connection from {}", request.peer());
-            let accept = AcceptParams {
-                crc: args.run.crc.is_on(),
-                markers: args.run.markers.is_on(),
-                ..AcceptParams::default()
-            };
-            request.accept(&end.qp, accept)?.wait(None)?;
+            request.accept(&end.qp, accept_params(args))?.wait(None)?;
             serve(&context, &mut end)
         }
         (Some(ether), None, Some(address)) => {
@@ -86,7 +82,7 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
             end.qp.connect(address, connect_params(args))?.wait(None)?;
             let mut client = Client::start(&mut end, args)?;
             while !client.step(&mut end)? {
-                context.wait(None)?;
+                pass_time(&context)?;
             }
             end.close(&context)?;
             client.report(args);
@@ -100,6 +96,18 @@ fn connect_params(args: &Args) -> ConnectParams {
     ConnectParams { crc: args.run.crc.is_on(), markers: args.run.markers.is_on(), ..ConnectParams::default() }
 }
 
+fn accept_params(args: &Args) -> AcceptParams {
+    AcceptParams { crc: args.run.crc.is_on(), markers: args.run.markers.is_on(), ..AcceptParams::default() }
+}
+
+/// Let something happen; when nothing can, the ping would never end.
+fn pass_time(context: &Context) -> Result<(), CommandError> {
+    match context.wait(None)? {
+        Wait::Idle => Err(CommandError::Failed("nothing happens any more, and a ping is missing".into())),
+        Wait::Progress | Wait::Deadline => Ok(()),
+    }
+}
+
 /// Server and client in this process.
 fn both(args: &Args) -> Result<(), CommandError> {
     let lab: Lab = args.run.lab(args.link.link())?;
@@ -107,7 +115,7 @@ fn both(args: &Args) -> Result<(), CommandError> {
     let listener = lab.hosts[1].listen(PORT, 1)?;
     let server_address = SocketAddrV4::new(lab::address(1), PORT);
     let connecting = client_end.qp.connect(server_address, connect_params(args))?;
-    let accepting = listener.wait(None)?.accept(&server_end.qp, AcceptParams::default())?;
+    let accepting = listener.wait(None)?.accept(&server_end.qp, accept_params(args))?;
     connecting.wait(None)?;
     accepting.wait(None)?;
     let mut server = Server::new();
@@ -118,7 +126,7 @@ fn both(args: &Args) -> Result<(), CommandError> {
         if finished {
             break;
         }
-        lab.hosts[0].wait(None)?;
+        pass_time(&lab.hosts[0])?;
     }
     client_end.close(&lab.hosts[0])?;
     lab.world().finish_capture()?;
@@ -131,7 +139,7 @@ fn serve(context: &Context, end: &mut End) -> Result<(), CommandError> {
     let mut server = Server::new();
     while end.qp.state() == QpState::Rts {
         server.step(end)?;
-        context.wait(None)?;
+        pass_time(context)?;
     }
     server.step(end)?;
     end.close(context)?;
