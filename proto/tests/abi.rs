@@ -2,8 +2,8 @@
 
 use ironwarp_proto::abi::completion::{Completion, Status};
 use ironwarp_proto::abi::context::{
-    Context, ErrorRecord, Mode, QpState, RECORD_BYTES, STATE_WORDS, StateWords, StreamStatus, TERMINATE_MAX,
-    WORDS, decode_template, encode_template,
+    Context, ErrorRecord, MSS_RANGE, MULPDU_RANGE, Mode, QpState, RECORD_BYTES, STATE_WORDS, StateWords,
+    StreamStatus, TERMINATE_MAX, WORDS, decode_template, encode_template,
 };
 use ironwarp_proto::abi::event::{Event, EventKind, FlushCursors};
 use ironwarp_proto::abi::field::{bytes_of, load};
@@ -57,7 +57,7 @@ fn send_entry() -> impl Strategy<Value = SendEntry> {
 fn context() -> impl Strategy<Value = Context> {
     let flags = any::<[bool; 6]>();
     let small = (0u8..=14, 0u8..=14, 0u8..=14, 0u8..=14, any::<u8>(), any::<u8>(), any::<u8>());
-    let halves = (any::<[u16; 5]>(), prop::option::of(any::<u16>()), 64u16.., 128u16..=64_768);
+    let halves = (any::<[u16; 5]>(), prop::option::of(any::<u16>()), MSS_RANGE, MULPDU_RANGE);
     (flags, small, halves, any::<[u64; 4]>(), any::<[u32; 5]>()).prop_map(
         |(flags, small, (halves, srq, mss, mulpdu), wide, words)| Context {
             mode: if flags[0] { Mode::Rdma } else { Mode::Stream },
