@@ -1,0 +1,10 @@
+//! The event queue and the interrupt.
+
+use crate::asm::Asm;
+use crate::layout::Sizes;
+use crate::layout::g::*;
+
+/// Define the routines.
+pub fn define(p: &mut Asm, _sizes: &Sizes) {
+    p.routine("event", |p| p.mov(R0, 0));
+}

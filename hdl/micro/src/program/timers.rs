@@ -1,0 +1,10 @@
+//! Timers of a connection.
+
+use crate::asm::Asm;
+use crate::layout::Sizes;
+use crate::layout::g::*;
+
+/// Define the routines.
+pub fn define(p: &mut Asm, _sizes: &Sizes) {
+    p.routine("on_time", |p| p.mov(R0, 0));
+}
