@@ -173,16 +173,14 @@ impl Machine {
             }
             Instruction::Jmp(target) => {
                 next = target.into();
-                cycles = 2;
             }
             Instruction::Jal(d, target) => {
                 self.store(d, (pc + 1) as u32);
                 next = target.into();
-                cycles = 2;
             }
             Instruction::Jr(b) => {
                 next = self.word(b) as usize;
-                cycles = 4;
+                cycles = 3;
             }
             Instruction::SetQp(b) => {
                 let Some(qp) = self.fetch(ports, b.into()) else { return Ok(Step::Stalled) };
@@ -190,6 +188,7 @@ impl Machine {
                     return Err(Trap::Qp { pc, qp });
                 }
                 self.qp = qp;
+                cycles = 3;
             }
             Instruction::Wait(mask) => {
                 if ports.cond() & u32::from(mask) == 0 {
@@ -208,7 +207,7 @@ impl Machine {
                 taken = holds != negated;
                 if taken {
                     next = pc.wrapping_add_signed(offset.into());
-                    cycles = 4;
+                    cycles = 3;
                 }
             }
         }

@@ -5,5 +5,6 @@ mod crc32c;
 mod lint;
 mod markers;
 mod rotator;
+mod sequencer;
 mod trap;
 mod window;

@@ -1,0 +1,606 @@
+use super::rom::Rom;
+use super::store::{Operands, Table};
+use crate::fb::{FB, bit_cast};
+use rust_hdl::prelude::*;
+
+/// The sequencer (docs/microarchitecture.md section 1): `M` address bits of operand memory, `T` of table memory.
+///
+/// ```text
+///        fetch            read               execute                     jump
+///  pc -> ROM ----> ir --> M (a, b) ----> a, b --> ALU --> result --+--> M[d]
+///   ^               |      forward ------^  ^                       +--> out port
+///   |<-- JMP, JAL --+                       |  in port               +--> T
+///   |<------------------------------------- branch, JR, SETQP (registered) <--+
+/// ```
+///
+/// **Interface.** `port`, `port_take` / `port_data`, `port_valid`: the port that the executing instruction reads; it is taken when both
+/// are set. `out_*`: likewise for the port it writes. `cond`: the COND bits, for WAIT. `waiting`: it is in WAIT and nothing has come. `retired`,
+/// `retired_pc`: an instruction has been executed, for traces and coverage.
+///
+/// **Theory of operation.** Three stages. A jump that the instruction word alone decides is taken while the word is read, so
+/// it costs nothing more; one that needs operands is registered first and costs two cycles, in which the two instructions behind it are
+/// dropped. The result of the instruction in front is forwarded, since M reads what was there before. LDT stays in execute for two more
+/// cycles: address register, T. STT writes T from registers one cycle later, before any LDT can read. When a port is not ready, everything stands still.
+///
+/// **Latency** 3 cycles. **Throughput** an instruction a cycle; branch taken, JR, SETQP, LDT: 3.
+#[derive(LogicBlock)]
+pub struct Sequencer<const M: usize, const T: usize> {
+    /// Rising edge.
+    pub clock: Signal<In, Clock>,
+    /// Start at address 0.
+    pub reset: Signal<In, Bit>,
+    /// Port to read, low 4 bits of its address.
+    pub port: Signal<Out, FB<4>>,
+    /// Its word is wanted.
+    pub port_take: Signal<Out, Bit>,
+    /// The word.
+    pub port_data: Signal<In, FB<32>>,
+    /// There is a word.
+    pub port_valid: Signal<In, Bit>,
+    /// Port to write, low 4 bits of its address.
+    pub out_port: Signal<Out, FB<4>>,
+    /// There is a word for it.
+    pub out_valid: Signal<Out, Bit>,
+    /// The word.
+    pub out_data: Signal<Out, FB<32>>,
+    /// It can be taken.
+    pub out_ready: Signal<In, Bit>,
+    /// COND.
+    pub cond: Signal<In, FB<9>>,
+    /// In WAIT.
+    pub waiting: Signal<Out, Bit>,
+    /// An instruction is complete.
+    pub retired: Signal<Out, Bit>,
+    /// Its address.
+    pub retired_pc: Signal<Out, FB<12>>,
+    context_base: Constant<FB<M>>,
+    rom: Rom<12>,
+    operands: Operands<M>,
+    tables: Table<T>,
+    // Fetch and read.
+    pc: DFF<FB<12>>,
+    ir_pc: DFF<FB<12>>,
+    ir_valid: DFF<Bit>,
+    // Execute.
+    x_ir: DFF<FB<32>>,
+    x_pc: DFF<FB<12>>,
+    x_valid: DFF<Bit>,
+    x_phase: DFF<FB<2>>,
+    forward_a: DFF<Bit>,
+    forward_b: DFF<Bit>,
+    last: DFF<FB<32>>,
+    carry: DFF<Bit>,
+    qp: DFF<FB<M>>,
+    t_address: DFF<FB<T>>,
+    t_data: DFF<FB<32>>,
+    t_write: DFF<Bit>,
+    // Jump.
+    jump: DFF<Bit>,
+    jump_pc: DFF<FB<12>>,
+    // Wires of read.
+    ir: Signal<Local, FB<32>>,
+    ir_a: Signal<Local, FB<8>>,
+    ir_b: Signal<Local, FB<8>>,
+    ir_sub: Signal<Local, FB<8>>,
+    fetch: Signal<Local, FB<12>>,
+    address_a: Signal<Local, FB<M>>,
+    address_b: Signal<Local, FB<M>>,
+    offset_a: Signal<Local, FB<6>>,
+    offset_b: Signal<Local, FB<6>>,
+    global_a: Signal<Local, FB<7>>,
+    global_b: Signal<Local, FB<7>>,
+    // Wires of execute.
+    word: Signal<Local, FB<32>>,
+    format: Signal<Local, FB<2>>,
+    op: Signal<Local, FB<6>>,
+    field_d: Signal<Local, FB<8>>,
+    field_a: Signal<Local, FB<8>>,
+    field_b: Signal<Local, FB<8>>,
+    imm16: Signal<Local, FB<16>>,
+    is_alu: Signal<Local, Bit>,
+    is_control: Signal<Local, Bit>,
+    is_branch: Signal<Local, Bit>,
+    is_ldt: Signal<Local, Bit>,
+    is_stt: Signal<Local, Bit>,
+    is_jr: Signal<Local, Bit>,
+    is_setqp: Signal<Local, Bit>,
+    is_wait: Signal<Local, Bit>,
+    immediate: Signal<Local, Bit>,
+    port_a: Signal<Local, Bit>,
+    port_b: Signal<Local, Bit>,
+    writes: Signal<Local, Bit>,
+    port_d: Signal<Local, Bit>,
+    a: Signal<Local, FB<32>>,
+    b: Signal<Local, FB<32>>,
+    subtract: Signal<Local, Bit>,
+    addend: Signal<Local, FB<32>>,
+    carry_in: Signal<Local, Bit>,
+    wide_a: Signal<Local, FB<33>>,
+    wide_b: Signal<Local, FB<33>>,
+    wide_c: Signal<Local, FB<33>>,
+    wide: Signal<Local, FB<33>>,
+    sum: Signal<Local, FB<32>>,
+    carry_out: Signal<Local, Bit>,
+    amount: Signal<Local, FB<5>>,
+    right: Signal<Local, FB<32>>,
+    left: Signal<Local, FB<32>>,
+    half_a: Signal<Local, FB<32>>,
+    half_b: Signal<Local, FB<32>>,
+    inverse_b: Signal<Local, FB<32>>,
+    byte_0: Signal<Local, FB<32>>,
+    byte_1: Signal<Local, FB<32>>,
+    byte_2: Signal<Local, FB<32>>,
+    byte_3: Signal<Local, FB<32>>,
+    low_byte: Signal<Local, FB<8>>,
+    next_byte: Signal<Local, FB<8>>,
+    third_byte: Signal<Local, FB<8>>,
+    high_byte: Signal<Local, FB<8>>,
+    result: Signal<Local, FB<32>>,
+    wide_imm: Signal<Local, FB<32>>,
+    next_pc: Signal<Local, FB<12>>,
+    wide_pc: Signal<Local, FB<32>>,
+    holds: Signal<Local, Bit>,
+    taken: Signal<Local, Bit>,
+    short: Signal<Local, FB<10>>,
+    distance: Signal<Local, FB<12>>,
+    target: Signal<Local, FB<12>>,
+    mask: Signal<Local, FB<8>>,
+    conditions: Signal<Local, FB<8>>,
+    came: Signal<Local, Bit>,
+    executes: Signal<Local, Bit>,
+    input_ok: Signal<Local, Bit>,
+    output_ok: Signal<Local, Bit>,
+    wait_ok: Signal<Local, Bit>,
+    phase_ok: Signal<Local, Bit>,
+    done: Signal<Local, Bit>,
+    moves: Signal<Local, Bit>,
+    stores: Signal<Local, Bit>,
+    store_address: Signal<Local, FB<M>>,
+    offset_d: Signal<Local, FB<6>>,
+    global_d: Signal<Local, FB<7>>,
+    qp_number: Signal<Local, FB<M>>,
+}
+
+impl<const M: usize, const T: usize> Sequencer<M, T> {
+    /// With this program. Contexts begin in the upper half of the operand memory.
+    pub fn new(program: &[u32]) -> Self {
+        Self {
+            clock: Signal::default(),
+            reset: Signal::default(),
+            port: Signal::default(),
+            port_take: Signal::default(),
+            port_data: Signal::default(),
+            port_valid: Signal::default(),
+            out_port: Signal::default(),
+            out_valid: Signal::default(),
+            out_data: Signal::default(),
+            out_ready: Signal::default(),
+            cond: Signal::default(),
+            waiting: Signal::default(),
+            retired: Signal::default(),
+            retired_pc: Signal::default(),
+            context_base: Constant::new(FB::new(1 << (M - 1))),
+            rom: Rom::new(program),
+            operands: Operands::default(),
+            tables: Table::default(),
+            pc: DFF::default(),
+            ir_pc: DFF::default(),
+            ir_valid: DFF::default(),
+            x_ir: DFF::default(),
+            x_pc: DFF::default(),
+            x_valid: DFF::default(),
+            x_phase: DFF::default(),
+            forward_a: DFF::default(),
+            forward_b: DFF::default(),
+            last: DFF::default(),
+            carry: DFF::default(),
+            qp: DFF::default(),
+            t_address: DFF::default(),
+            t_data: DFF::default(),
+            t_write: DFF::default(),
+            jump: DFF::default(),
+            jump_pc: DFF::default(),
+            ir: Signal::default(),
+            ir_a: Signal::default(),
+            ir_b: Signal::default(),
+            ir_sub: Signal::default(),
+            fetch: Signal::default(),
+            address_a: Signal::default(),
+            address_b: Signal::default(),
+            offset_a: Signal::default(),
+            offset_b: Signal::default(),
+            global_a: Signal::default(),
+            global_b: Signal::default(),
+            word: Signal::default(),
+            format: Signal::default(),
+            op: Signal::default(),
+            field_d: Signal::default(),
+            field_a: Signal::default(),
+            field_b: Signal::default(),
+            imm16: Signal::default(),
+            is_alu: Signal::default(),
+            is_control: Signal::default(),
+            is_branch: Signal::default(),
+            is_ldt: Signal::default(),
+            is_stt: Signal::default(),
+            is_jr: Signal::default(),
+            is_setqp: Signal::default(),
+            is_wait: Signal::default(),
+            immediate: Signal::default(),
+            port_a: Signal::default(),
+            port_b: Signal::default(),
+            writes: Signal::default(),
+            port_d: Signal::default(),
+            a: Signal::default(),
+            b: Signal::default(),
+            subtract: Signal::default(),
+            addend: Signal::default(),
+            carry_in: Signal::default(),
+            wide_a: Signal::default(),
+            wide_b: Signal::default(),
+            wide_c: Signal::default(),
+            wide: Signal::default(),
+            sum: Signal::default(),
+            carry_out: Signal::default(),
+            amount: Signal::default(),
+            right: Signal::default(),
+            left: Signal::default(),
+            half_a: Signal::default(),
+            half_b: Signal::default(),
+            inverse_b: Signal::default(),
+            byte_0: Signal::default(),
+            byte_1: Signal::default(),
+            byte_2: Signal::default(),
+            byte_3: Signal::default(),
+            low_byte: Signal::default(),
+            next_byte: Signal::default(),
+            third_byte: Signal::default(),
+            high_byte: Signal::default(),
+            result: Signal::default(),
+            wide_imm: Signal::default(),
+            next_pc: Signal::default(),
+            wide_pc: Signal::default(),
+            holds: Signal::default(),
+            taken: Signal::default(),
+            short: Signal::default(),
+            distance: Signal::default(),
+            target: Signal::default(),
+            mask: Signal::default(),
+            conditions: Signal::default(),
+            came: Signal::default(),
+            executes: Signal::default(),
+            input_ok: Signal::default(),
+            output_ok: Signal::default(),
+            wait_ok: Signal::default(),
+            phase_ok: Signal::default(),
+            done: Signal::default(),
+            moves: Signal::default(),
+            stores: Signal::default(),
+            store_address: Signal::default(),
+            offset_d: Signal::default(),
+            global_d: Signal::default(),
+            qp_number: Signal::default(),
+        }
+    }
+}
+
+impl<const M: usize, const T: usize> Logic for Sequencer<M, T> {
+    #[hdl_gen]
+    fn update(&mut self) {
+        dff_setup!(
+            self, clock, pc, ir_pc, ir_valid, x_ir, x_pc, x_valid, x_phase, forward_a, forward_b, last,
+            carry, qp, t_address, t_data, t_write, jump, jump_pc
+        );
+        clock!(self, clock, rom, operands, tables);
+
+        // The instruction in execute.
+        self.word.next = self.x_ir.q.val();
+        self.format.next = self.word.val().get_bits::<2>(30);
+        self.op.next = self.word.val().get_bits::<6>(24);
+        self.field_d.next = self.word.val().get_bits::<8>(16);
+        self.field_a.next = self.word.val().get_bits::<8>(8);
+        self.field_b.next = self.word.val().get_bits::<8>(0);
+        self.imm16.next = self.word.val().get_bits::<16>(0);
+        self.is_alu.next = !self.word.val().get_bit(31);
+        self.is_control.next = self.format.val() == 2;
+        self.is_branch.next = self.format.val() == 3;
+        self.is_ldt.next = self.is_alu.val() && (self.op.val() == 16);
+        self.is_stt.next = self.is_alu.val() && (self.op.val() == 17);
+        self.is_jr.next = self.is_control.val() && (self.op.val() == 4);
+        self.is_setqp.next = self.is_control.val() && (self.op.val() == 5);
+        self.is_wait.next = self.is_control.val() && (self.op.val() == 6);
+        self.immediate.next =
+            (self.format.val() == 1) || (self.is_branch.val() && self.word.val().get_bit(26));
+        self.port_a.next = !self.is_control.val()
+            && !self.field_a.val().get_bit(7)
+            && self.field_a.val().get_bit(6)
+            && self.field_a.val().get_bit(5)
+            && self.field_a.val().get_bit(4);
+        self.port_b.next = ((self.format.val() == 0)
+            || (self.is_branch.val() && !self.word.val().get_bit(26))
+            || self.is_setqp.val())
+            && !self.field_b.val().get_bit(7)
+            && self.field_b.val().get_bit(6)
+            && self.field_b.val().get_bit(5)
+            && self.field_b.val().get_bit(4);
+        self.writes.next = (self.is_alu.val() && !self.is_stt.val())
+            || (self.is_control.val() && ((self.op.val() < 2) || (self.op.val() == 3)));
+        self.port_d.next = self.writes.val()
+            && !self.field_d.val().get_bit(7)
+            && self.field_d.val().get_bit(6)
+            && self.field_d.val().get_bit(5)
+            && self.field_d.val().get_bit(4);
+
+        // Operands.
+        self.a.next = self.operands.data_a.val();
+        if self.forward_a.q.val() {
+            self.a.next = self.last.q.val();
+        }
+        if self.port_a.val() {
+            self.a.next = self.port_data.val();
+        }
+        self.b.next = self.operands.data_b.val();
+        if self.forward_b.q.val() {
+            self.b.next = self.last.q.val();
+        }
+        if self.port_b.val() {
+            self.b.next = self.port_data.val();
+        }
+        if self.immediate.val() {
+            self.b.next = bit_cast::<32, 8>(self.field_b.val());
+        }
+        self.port.next = self.field_a.val().get_bits::<4>(0);
+        if self.port_b.val() {
+            self.port.next = self.field_b.val().get_bits::<4>(0);
+        }
+
+        // Adder: sums, differences, comparisons, table addresses.
+        self.subtract.next = self.is_branch.val() || (self.op.val() == 2) || (self.op.val() == 4);
+        self.addend.next = self.b.val();
+        if self.is_stt.val() {
+            self.addend.next = bit_cast::<32, 8>(self.field_d.val());
+        }
+        self.inverse_b.next = !self.b.val();
+        if self.subtract.val() {
+            self.addend.next = self.inverse_b.val();
+        }
+        self.carry_in.next = self.subtract.val();
+        if self.is_alu.val() && (self.op.val() == 3) {
+            self.carry_in.next = self.carry.q.val();
+        }
+        if self.is_alu.val() && (self.op.val() == 4) {
+            self.carry_in.next = !self.carry.q.val();
+        }
+        self.wide_a.next = bit_cast::<33, 32>(self.a.val());
+        self.wide_b.next = bit_cast::<33, 32>(self.addend.val());
+        self.wide_c.next = bit_cast::<33, 1>(self.carry_in.val().into());
+        self.wide.next = self.wide_a.val() + self.wide_b.val() + self.wide_c.val();
+        self.sum.next = self.wide.val().get_bits::<32>(0);
+        self.carry_out.next = self.wide.val().get_bit(32);
+
+        // Shifter, halves and bytes.
+        self.amount.next = self.b.val().get_bits::<5>(0);
+        self.right.next = self.a.val() >> self.amount.val();
+        self.left.next = self.a.val() << self.amount.val();
+        self.half_a.next = self.a.val() << 16;
+        self.half_b.next = self.b.val() & 0xffff;
+        self.low_byte.next = self.b.val().get_bits::<8>(0);
+        self.next_byte.next = self.b.val().get_bits::<8>(8);
+        self.third_byte.next = self.b.val().get_bits::<8>(16);
+        self.high_byte.next = self.b.val().get_bits::<8>(24);
+        self.byte_0.next = bit_cast::<32, 8>(self.high_byte.val());
+        self.byte_1.next = bit_cast::<32, 8>(self.third_byte.val());
+        self.byte_2.next = bit_cast::<32, 8>(self.next_byte.val());
+        self.byte_3.next = bit_cast::<32, 8>(self.low_byte.val());
+
+        // Result.
+        self.next_pc.next = self.x_pc.q.val() + 1;
+        self.wide_pc.next = bit_cast::<32, 12>(self.next_pc.val());
+        self.wide_imm.next = bit_cast::<32, 16>(self.imm16.val());
+        self.result.next = self.b.val();
+        if self.is_control.val() {
+            self.result.next = self.wide_imm.val();
+            if self.op.val() == 1 {
+                self.result.next = self.wide_imm.val() << 16;
+            }
+            if self.op.val() == 3 {
+                self.result.next = self.wide_pc.val();
+            }
+        } else {
+            if (self.op.val() == 1) || (self.op.val() == 2) || (self.op.val() == 3) || (self.op.val() == 4) {
+                self.result.next = self.sum.val();
+            }
+            if self.op.val() == 5 {
+                self.result.next = self.a.val() & self.b.val();
+            }
+            if self.op.val() == 6 {
+                self.result.next = self.a.val() | self.b.val();
+            }
+            if self.op.val() == 7 {
+                self.result.next = self.a.val() ^ self.b.val();
+            }
+            if self.op.val() == 8 {
+                self.result.next = self.a.val() & self.inverse_b.val();
+            }
+            if self.op.val() == 9 {
+                self.result.next = self.left.val();
+            }
+            if self.op.val() == 10 {
+                self.result.next = self.right.val();
+            }
+            if self.op.val() == 11 {
+                self.result.next = self.byte_0.val()
+                    | (self.byte_1.val() << 8)
+                    | (self.byte_2.val() << 16)
+                    | (self.byte_3.val() << 24);
+            }
+            if self.op.val() == 12 {
+                self.result.next = self.half_b.val();
+            }
+            if self.op.val() == 13 {
+                self.result.next = self.half_a.val() | self.half_b.val();
+            }
+            if self.is_ldt.val() {
+                self.result.next = self.tables.data.val();
+            }
+        }
+
+        // What it waits for.
+        self.executes.next = self.x_valid.q.val() && !self.jump.q.val();
+        self.input_ok.next = (!self.port_a.val() && !self.port_b.val()) || self.port_valid.val();
+        self.output_ok.next = !self.port_d.val() || self.out_ready.val();
+        self.mask.next = self.word.val().get_bits::<8>(0);
+        self.conditions.next = self.cond.val().get_bits::<8>(0);
+        self.came.next = (self.conditions.val() & self.mask.val()).any();
+        self.wait_ok.next = !self.is_wait.val() || self.came.val();
+        self.phase_ok.next = !self.is_ldt.val() || (self.x_phase.q.val() == 2);
+        self.done.next = self.executes.val()
+            && self.input_ok.val()
+            && self.output_ok.val()
+            && self.wait_ok.val()
+            && self.phase_ok.val();
+        self.moves.next = !self.executes.val() || self.done.val();
+        self.port_take.next = self.executes.val()
+            && (self.port_a.val() || self.port_b.val())
+            && self.output_ok.val()
+            && self.phase_ok.val();
+        self.out_port.next = self.field_d.val().get_bits::<4>(0);
+        self.out_data.next = self.result.val();
+        self.out_valid.next =
+            self.executes.val() && self.port_d.val() && self.input_ok.val() && self.phase_ok.val();
+        self.waiting.next = self.executes.val() && self.is_wait.val() && !self.came.val();
+        self.retired.next = self.done.val();
+        self.retired_pc.next = self.x_pc.q.val();
+
+        // Carry, QP, table.
+        if self.done.val() && self.is_alu.val() {
+            if (self.op.val() == 1) || (self.op.val() == 3) {
+                self.carry.d.next = self.carry_out.val();
+            }
+            if (self.op.val() == 2) || (self.op.val() == 4) {
+                self.carry.d.next = !self.carry_out.val();
+            }
+        }
+        self.qp_number.next = self.b.val().get_bits::<M>(0);
+        if self.done.val() && self.is_setqp.val() {
+            self.qp.d.next = self.qp_number.val() << 6;
+        }
+        self.t_write.d.next = self.done.val() && self.is_stt.val();
+        self.t_data.d.next = self.b.val();
+        if self.executes.val() && (self.is_stt.val() || (self.x_phase.q.val() == 0)) {
+            self.t_address.d.next = self.sum.val().get_bits::<T>(0);
+        }
+        self.tables.enable.next = self.x_phase.q.val() == 1;
+        self.tables.address.next = self.t_address.q.val();
+        self.tables.write.next = self.t_write.q.val();
+        self.tables.write_address.next = self.t_address.q.val();
+        self.tables.write_data.next = self.t_data.q.val();
+        if self.executes.val() && self.is_ldt.val() && self.input_ok.val() {
+            if self.x_phase.q.val() == 0 {
+                self.x_phase.d.next = 1.into();
+            }
+            if self.x_phase.q.val() == 1 {
+                self.x_phase.d.next = 2.into();
+            }
+        }
+        if self.done.val() {
+            self.x_phase.d.next = 0.into();
+        }
+
+        // Branches.
+        self.holds.next = self.right.val().get_bit(0);
+        if !self.word.val().get_bit(28) && !self.word.val().get_bit(27) {
+            self.holds.next = self.a.val() == self.b.val();
+        }
+        if !self.word.val().get_bit(28) && self.word.val().get_bit(27) {
+            self.holds.next = !self.carry_out.val();
+        }
+        if self.word.val().get_bit(28) && !self.word.val().get_bit(27) {
+            self.holds.next = self.sum.val().get_bit(31);
+        }
+        self.taken.next = (self.is_branch.val() && (self.holds.val() != self.word.val().get_bit(29)))
+            || self.is_jr.val()
+            || self.is_setqp.val();
+        self.short.next = self.word.val().get_bits::<10>(16);
+        self.distance.next = bit_cast::<12, 10>(self.short.val());
+        if self.word.val().get_bit(25) {
+            self.distance.next = self.distance.val() | 0xc00;
+        }
+        self.target.next = self.x_pc.q.val() + self.distance.val();
+        if self.is_jr.val() {
+            self.target.next = self.b.val().get_bits::<12>(0);
+        }
+        if self.is_setqp.val() {
+            self.target.next = self.next_pc.val();
+        }
+        self.jump.d.next = self.done.val() && self.taken.val();
+        self.jump_pc.d.next = self.target.val();
+
+        // Store.
+        self.offset_d.next = self.field_d.val().get_bits::<6>(0);
+        self.global_d.next = self.field_d.val().get_bits::<7>(0);
+        self.store_address.next = bit_cast::<M, 7>(self.global_d.val());
+        if self.field_d.val().get_bit(7) {
+            self.store_address.next =
+                self.context_base.val() | self.qp.q.val() | bit_cast::<M, 6>(self.offset_d.val());
+        }
+        self.stores.next = self.done.val() && self.writes.val() && !self.port_d.val();
+        self.operands.write.next = self.stores.val();
+        self.operands.write_address.next = self.store_address.val();
+        self.operands.write_data.next = self.result.val();
+
+        // Read.
+        self.ir.next = self.rom.data.val();
+        self.ir_a.next = self.ir.val().get_bits::<8>(8);
+        self.ir_b.next = self.ir.val().get_bits::<8>(0);
+        self.ir_sub.next = self.ir.val().get_bits::<8>(24);
+        self.offset_a.next = self.ir_a.val().get_bits::<6>(0);
+        self.offset_b.next = self.ir_b.val().get_bits::<6>(0);
+        self.global_a.next = self.ir_a.val().get_bits::<7>(0);
+        self.global_b.next = self.ir_b.val().get_bits::<7>(0);
+        self.address_a.next = bit_cast::<M, 7>(self.global_a.val());
+        if self.ir_a.val().get_bit(7) {
+            self.address_a.next =
+                self.context_base.val() | self.qp.q.val() | bit_cast::<M, 6>(self.offset_a.val());
+        }
+        self.address_b.next = bit_cast::<M, 7>(self.global_b.val());
+        if self.ir_b.val().get_bit(7) {
+            self.address_b.next =
+                self.context_base.val() | self.qp.q.val() | bit_cast::<M, 6>(self.offset_b.val());
+        }
+        self.operands.enable.next = self.moves.val();
+        self.operands.address_a.next = self.address_a.val();
+        self.operands.address_b.next = self.address_b.val();
+
+        // Fetch.
+        self.fetch.next = self.pc.q.val();
+        if self.ir_valid.q.val() && ((self.ir_sub.val() == 0x82) || (self.ir_sub.val() == 0x83)) {
+            self.fetch.next = self.ir.val().get_bits::<12>(0);
+        }
+        if self.jump.q.val() {
+            self.fetch.next = self.jump_pc.q.val();
+        }
+        self.rom.address.next = self.fetch.val();
+        self.rom.enable.next = self.moves.val();
+        if self.moves.val() {
+            self.pc.d.next = self.fetch.val() + 1;
+            self.ir_pc.d.next = self.fetch.val();
+            self.ir_valid.d.next = true;
+            self.x_ir.d.next = self.ir.val();
+            self.x_pc.d.next = self.ir_pc.q.val();
+            self.x_valid.d.next = self.ir_valid.q.val() && !self.jump.q.val();
+            self.forward_a.d.next = self.stores.val() && (self.field_d.val() == self.ir_a.val());
+            self.forward_b.d.next = self.stores.val() && (self.field_d.val() == self.ir_b.val());
+            self.last.d.next = self.result.val();
+        }
+        if self.reset.val() {
+            self.pc.d.next = 0.into();
+            self.ir_valid.d.next = false;
+            self.x_valid.d.next = false;
+            self.x_phase.d.next = 0.into();
+            self.jump.d.next = false;
+            self.t_write.d.next = false;
+            self.qp.d.next = 0.into();
+        }
+    }
+}
