@@ -100,19 +100,53 @@ impl Sizes {
     pub const fn qps(&self) -> u16 {
         self.ready() + (1 << self.log2_qps)
     }
-    /// Offset of the journal in a QP area (the fixed part is before it).
+    /// Offset of the journal in a QP area (the fixed part is before it): 4 words an FPDU, by its index modulo their number.
+    /// With the send entry (refetched from its slot, which software does not reuse before the completion) or the Read Request
+    /// queue entry it says how to build the FPDU again. The FPDU ends where the next one begins, or at END.
+    ///
+    /// | word | content |
+    /// |---|---|
+    /// | 0 | sequence number of its first byte, a marker in front included |
+    /// | 1 | payload bytes 15:0, send entry index or Read Request queue index 31:16 |
+    /// | 2 | offset in the message |
+    /// | 3 | RDMAP opcode 3:0, bit 4 last of the message, bit 5 the last completes the work, bit 6 the last frees the Read Request queue entry, bit 7 Immediate Data follows the message; MSN 15:8, work 23:16, Request Identifier 31:24 (low 8 bits of each) |
     pub const fn journal(&self) -> u16 {
         128
     }
-    /// Offset of the works in a QP area.
+    /// Offset of the works in a QP area: 2 words a send entry that was started and is not complete, by its number modulo
+    /// how many there are.
+    ///
+    /// | word | content |
+    /// |---|---|
+    /// | 0 | index 15:0, verb 20:16, bit 21 two slots, bit 22 signalled, bit 23 done, status 31:24 |
+    /// | 1 | length |
     pub const fn works(&self) -> u16 {
         self.journal() + (4 << self.log2_journal)
     }
-    /// Offset of the Read Request queue in a QP area.
+    /// Offset of the Read Request queue in a QP area: what the peer asked for, 8 words each, numbers in host order.
+    /// The receive part fills and moves "next free", the transmit part the other two indices. Answered and not acknowledged are at most half
+    /// of the entries: the IRD check alone keeps it from overflowing. The MSN of entry i is MSN1 - (next free - i).
+    ///
+    /// | word | Read (word 0 = 0) | atomic (word 0 = 1) |
+    /// |---|---|---|
+    /// | 1 | sink STag | Request Identifier |
+    /// | 2, 3 | sink TO, low first | original value, low first |
+    /// | 4 | size | - |
+    /// | 5 | source STag | - |
+    /// | 6, 7 | source TO, low first | - |
     pub const fn irrq(&self) -> u16 {
         self.works() + (2 << self.log2_works)
     }
-    /// Offset of the expected responses in a QP area.
+    /// Offset of the expected responses in a QP area: own Reads and atomics, 8 words each. The transmit part fills and moves
+    /// "next free", the receive part "oldest", and words 2..4 as bytes come.
+    ///
+    /// | word | content |
+    /// |---|---|
+    /// | 0 | bit 0 atomic (else Read), bit 1 invalidate the sink's STag afterwards, work 15:8 |
+    /// | 1 | sink STag (lkey) |
+    /// | 2, 3 | TO of the next byte (atomic: of the result), low first |
+    /// | 4 | bytes to come (atomic: 8) |
+    /// | 5 | Request Identifier (atomic) |
     pub const fn expected(&self) -> u16 {
         self.irrq() + (8 << self.log2_irrq)
     }
@@ -133,7 +167,7 @@ impl Sizes {
 /// * `E0..E7`: the completion for `cq_complete`.
 /// * `RX0..RX11`: the frame being received; they live from `rx_frame` to `rx_finish`, across walker packets.
 /// * `W0..W4`: the first five words of the FPDU being delivered.
-/// * `TX0..TX9`: the frame being sent; they live within `transmit`.
+/// * `TX0..TX7`: the frame being sent; they live within `transmit`: TX0..TX3 for `send` and `stream`, TX4..TX7 for `rdma_plan` and `rdma_build`.
 pub mod g {
     use super::Word;
     macro_rules! words {
