@@ -165,7 +165,8 @@ impl Sizes {
 /// * 0..10: links. `T0..T15`: scratch of any routine. `A0..A5`: arguments. `R0..R2`: results. All of them may be changed by any call,
 ///   except where a routine promises less.
 /// * `E0..E7`: the completion for `cq_complete`.
-/// * `RX0..RX11`: the frame being received; they live from `rx_frame` to `rx_finish`, across walker packets.
+/// * `RX0..RX8`: the frame being received; they live from `rx_frame` to `rx_finish`, across walker packets. `RX0..RX3` belong to
+///   TCP, `RX4..RX8` to the RDMA receive part.
 /// * `W0..W4`: the first five words of the FPDU being delivered.
 /// * `TX0..TX7`: the frame being sent; they live within `transmit`: TX0..TX3 for `send` and `stream`, TX4..TX7 for `rdma_plan` and `rdma_build`.
 pub mod g {
