@@ -321,7 +321,8 @@ pub mod c {
         MULPDU = 61;
         /// RECOVERY heuristic: ACK before the present one (RFC 6582 4.1).
         PREVIOUS_ACK = 62;
-        SPARE = 63;
+        /// Window scales: snd_wscale 7:0, rcv_wscale 15:8.
+        WSCALE = 63;
     }
     /// Bits of FA: context word 0 bits 7:0 moved down by 1, bit 0 stream mode.
     #[allow(missing_docs)]
@@ -334,6 +335,8 @@ pub mod c {
         pub const HOLD: u8 = 4;
         pub const ATOMICS: u8 = 5;
         pub const USE_SRQ: u8 = 6;
+        /// A keep-alive probe is due (not from the context).
+        pub const KEEP_PROBE: u8 = 7;
     }
     /// Bits of FB: the connection.
     #[allow(missing_docs, reason = "named after what they say")]
@@ -419,7 +422,8 @@ pub mod t {
     pub const COUNTERS: u8 = 0;
     /// Registers, rings and state of the host part.
     pub const HOST: u8 = 32;
-    /// TCP timing in units of 1024 ns: minimum RTO, maximum RTO, delayed ACK, initial window (segments), retries, tick.
+    /// TCP timing in units of 1024 ns: minimum RTO, maximum RTO (at least the minimum), delayed ACK,
+    /// initial window (segments), retries, tick, 64 ticks. All at most 2^30.
     pub const TIMING: u8 = 128;
     /// Error record for `stop`: 32 words.
     pub const RECORD: u8 = 160;
