@@ -248,6 +248,7 @@ pub mod port {
         pub const WERR: u8 = 6;
         pub const DMA: u8 = 7;
         pub const TX_IDLE: u8 = 8;
+        pub const INJECT_ROOM: u8 = 9;
     }
 }
 

@@ -38,6 +38,14 @@
 //! * `region_invalidate`: A0 STag, A5 asker; R0 = 1 done. `region_bind`, `region_fast_register`: send entry in T at t::ENTRY; R0 = 1 done.
 //! * `stop`: A0 = `ErrorCause`, A1 = words of the record at t::RECORD (0: none). Model: `Qp::stop`.
 //! * `flush_cursors`: R0, R1.
+//! * `drain`: all writes are done; R0 = 1 if one of the current QP has failed (never read port DRAIN otherwise: errors of others would be
+//!   lost). Changes A0, R0, T14, T15 only. `dma_fault`: a small read failed: counts it; changes T14, T15 only.
+//! * `judge`: doorbell A1 against the index A0 of a ring of A3 entries with room for A2; R0 = 0 it is taken, 1 stale, 2 impossible; R1 the new
+//!   index. Changes T15, R0, R1 only.
+//! * `scale`: R0 = A0 ticks in units of 1024 ns, at most 2^30. Keeps T0..T7.
+//! * `lookup`: A0 hash, A1..A3 = D3..D5; R0 = QP + 1, which then is the current one, or 0. Changes T14, T15, R0 only.
+//! * `injected`: the descriptor of an injected frame was read. Changes T14 only.
+//! * Before its own PLACE and WORDS every routine says whose they are: `pack(WRITER, QPN, 5)`.
 //!
 //! TCP (`receive`, `congestion`, `timers`, `send`, `stream`):
 //! * `rx_frame`: a descriptor is there. `rx_finish`: the frame RX_* was delivered: FIN, events, wake, FREE, RX_BUSY = 0.
