@@ -387,6 +387,8 @@ pub mod c {
     }
 }
 
+pub use c::{fa, fb, fc, fd};
+
 /// Offsets in a QP area of T (from TQ).
 pub mod q {
     /// The context as software wrote it: 19 words.
