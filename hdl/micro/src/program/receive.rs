@@ -66,6 +66,7 @@ fn rx_frame(p: &mut Asm, sizes: &Sizes) {
     let [odd, miss, raw, dropped, next, top] = [(); 6].map(|()| p.label());
     p.mov(RX0, port::RXD);
     p.mov(RX_D1, port::RXD);
+    p.rare(bit(RX0, 4), |p| p.call("injected"));
     p.and(T0, RX0, 15);
     p.goto_if(ne(T0, 0), odd);
     count(p, 0);
