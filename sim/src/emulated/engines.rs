@@ -16,6 +16,9 @@ use ironwarp_proto::pins::{Dma, Frame};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// Frames to inject that the transmit ring holds at least.
+const INJECTED: usize = 4;
+
 /// Words of a walker command.
 fn walk_length(_: u32) -> Option<usize> {
     Some(4)
@@ -251,6 +254,7 @@ impl Ports for Engines {
             (cond::TXERR, !self.failed.is_empty()),
             (cond::WERR, self.writer.has_error()),
             (cond::DMA, !self.replies.is_empty()),
+            (cond::INJECT_ROOM, self.begun < INJECTED),
             (cond::TX_IDLE, !sending && self.frames.is_empty()),
         ]
         .into_iter()

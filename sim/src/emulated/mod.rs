@@ -18,7 +18,6 @@ use engines::Engines;
 use ironwarp_micro::asm::Program;
 use ironwarp_micro::interp::{Machine, Ports, Step, Trap};
 use ironwarp_micro::layout::Sizes;
-use ironwarp_proto::abi::regs;
 use ironwarp_proto::pins::{Device, Dma, Frame, Nanos};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,8 +27,6 @@ use thiserror::Error;
 const LOG2_UNIT: u32 = 10;
 /// Instructions without a rest after which the program is taken to hang.
 const MOST_STEPS: u64 = 20_000_000;
-/// Frames that may be built ahead of the wire while software's own are looked at, among which are those to inject.
-const AHEAD: usize = 16;
 
 /// Why the device stands still.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -183,10 +180,7 @@ impl Device for Emulated {
     fn write32(&mut self, now: Nanos, offset: u32, value: u32) {
         self.set_time(now);
         self.engines.host.extend([offset & 0xff_ffff | 1 << 31, value]);
-        // Frames to inject are not for the wire: they need not wait for it.
-        self.engines.room = if offset == regs::RAWTX_PRODUCER { AHEAD } else { 0 };
         self.run("register write");
-        self.engines.room = 0;
     }
 
     fn receive(&mut self, now: Nanos, frame: &[u8]) {

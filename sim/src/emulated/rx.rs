@@ -113,6 +113,10 @@ impl Receiver {
             let need = (PAD + frame.len()).div_ceil(4);
             if need >= self.ring.len() {
                 tracing::warn!("a frame of {} bytes is larger than the receive ring", frame.len());
+                if injected {
+                    // Whoever has injected it counts descriptors.
+                    self.describe(class::MALFORMED, self.head, 0, true, frame.len());
+                }
             } else if used + need >= self.ring.len() {
                 self.waiting.push_front((frame, injected));
                 return;
@@ -159,10 +163,15 @@ impl Receiver {
                 self.head = self.head + 1 & self.ring.len() - 1;
             }
         }
-        let injected = if injected { class::INJECTED } else { 0 };
-        self.descriptors.push_back(class | injected | u32::from(hash) << 8 | (frame.len() as u32) << 16);
-        self.descriptors.push_back(start as u32 | (self.head as u32) << 16);
+        self.describe(class, start, hash, injected, frame.len());
         self.descriptors.extend(rest);
+    }
+
+    /// D0 and D1 of a frame that stands in the ring from `start` on.
+    fn describe(&mut self, class: u32, start: usize, hash: u8, injected: bool, len: usize) {
+        let injected = if injected { class::INJECTED } else { 0 };
+        self.descriptors.push_back(class | injected | u32::from(hash) << 8 | (len as u32) << 16);
+        self.descriptors.push_back(start as u32 | (self.head as u32) << 16);
     }
 }
 

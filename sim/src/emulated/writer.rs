@@ -80,7 +80,7 @@ impl Writer {
             op::WORDS => self.write(address(command[1], command[2]), Some(bytes(&command[3..])), dma),
             op::FREE => receiver.free((first >> 16) as usize),
             op::IRQ => self.interrupt = first >> 8 & 1 != 0,
-            _ => self.tag = (first >> 16) as u16,
+            _ => self.tag = (first >> 16) as u16 & 0x7fff,
         }
     }
 
