@@ -1,7 +1,8 @@
 //! Two hosts with an RNIC each on one link, all in this process: what demos, benchmarks and tests start from.
 
+use crate::engine::{Engine, EngineError};
 use crate::link::LinkConfig;
-use crate::model::{Model, ModelConfig};
+use crate::model::ModelConfig;
 use crate::pcap::PcapWriter;
 use crate::world::{World, WorldError};
 use ironwarp_driver::cm::{AcceptParams, ConnectError, ConnectParams, Established, RtrSet};
@@ -18,6 +19,9 @@ pub enum LabError {
     /// The link.
     #[error(transparent)]
     World(#[from] WorldError),
+    /// A device.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// A driver.
     #[error("cannot open device {name}: {error}")]
     Open {
@@ -55,7 +59,9 @@ pub struct LabConfig {
     pub mtu: u16,
     /// Seed of everything random.
     pub seed: u64,
-    /// Size of the devices.
+    /// What plays the devices.
+    pub engine: Engine,
+    /// Their size.
     pub device: ModelConfig,
 }
 
@@ -72,13 +78,13 @@ pub fn address(node: usize) -> Ipv4Addr {
 }
 
 impl Lab {
-    /// Two hosts on golden models; frames are recorded with `capture`.
+    /// Two hosts; frames are recorded with `capture`.
     pub fn new(config: &LabConfig, capture: Option<PcapWriter>) -> Result<Self, LabError> {
         let mut world = World::new(config.seed);
         world.set_max_frame(usize::from(config.mtu) + 18);
         let memories = [HostMemory::new(), HostMemory::new()];
         for (memory, name) in memories.iter().zip(NAMES) {
-            world.add_node(Box::new(Model::new(config.device, memory.clone())), name);
+            world.add_node(config.engine.device(&config.device, memory.clone())?, name);
         }
         world.connect(config.link)?;
         if let Some(writer) = capture {

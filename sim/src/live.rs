@@ -1,7 +1,7 @@
 //! A device in this process on a real Ethernet: real time, frames to and from a socket.
 
 use crate::cmd::options::{CommandError, RunOptions};
-use crate::model::{Model, ModelConfig};
+use crate::model::ModelConfig;
 use crate::pcap::PcapWriter;
 use ironwarp_driver::transport::{Fabric, HostMemory, InProcess, Step};
 use ironwarp_driver::verbs::{Context, ContextConfig};
@@ -205,7 +205,7 @@ pub fn open(
         None => None,
     };
     let memory = HostMemory::new();
-    let device = Box::new(Model::new(ModelConfig::default(), memory.clone()));
+    let device = options.engine.device(&ModelConfig::default(), memory.clone())?;
     let live: Arc<Mutex<dyn Fabric>> =
         Arc::new(Mutex::new(Live { device, port, start: Instant::now(), capture }));
     let mut transports = InProcess::attach_all(live, vec![memory]);

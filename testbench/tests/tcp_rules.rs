@@ -779,7 +779,7 @@ fn no_frame_is_lost_or_reordered_by_the_hand_off() {
     // `wire` frames come before each of the four steps, in every combination of 0, 1 and 2.
     for case in 0..81 {
         let counts = [case % 3, case / 3 % 3, case / 9 % 3, case / 27];
-        let mut scene = Scene::furnished(Rig::model(), context());
+        let mut scene = Scene::furnished(Rig::device(), context());
         let (mut sent, mut kept) = (0u8, Vec::new());
         let mut arrive = |scene: &mut Scene, count| {
             for _ in 0..count {

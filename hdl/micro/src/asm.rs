@@ -141,6 +141,8 @@ enum Item {
 struct Routine {
     name: &'static str,
     items: Vec<Item>,
+    /// Bodies of [`Asm::rare`], put behind the rest.
+    rare: Vec<Item>,
 }
 
 /// A program in the making.
@@ -185,9 +187,13 @@ impl Asm {
         if self.routines.iter().any(|routine| routine.name == name) {
             self.errors.push(AsmError::Twice(name.into()));
         }
-        self.routines.push(Routine { name, items: Vec::new() });
+        self.routines.push(Routine { name, items: Vec::new(), rare: Vec::new() });
         body(self);
         self.push(Item::Return);
+        if let Some(routine) = self.routines.last_mut() {
+            let rare = std::mem::take(&mut routine.rare);
+            routine.items.extend(rare);
+        }
     }
 
     fn push(&mut self, item: Item) {
@@ -362,6 +368,22 @@ impl Asm {
         self.bind(other);
         otherwise(self);
         self.bind(end);
+    }
+    /// If, then, for the unlikely: the body stands behind the routine's end, so not taking it costs one cycle.
+    pub fn rare(&mut self, cond: Cond, then: impl FnOnce(&mut Self)) {
+        let (away, back) = (self.label(), self.label());
+        self.goto_if(cond, away);
+        let start = self.routines.last().map_or(0, |routine| routine.items.len());
+        then(self);
+        if let Some(routine) = self.routines.last_mut() {
+            let body = routine.items.split_off(start);
+            routine.rare.push(Item::Bind(away));
+            routine.rare.extend(body);
+            if !matches!(routine.rare.last(), Some(Item::Goto(_) | Item::Return)) {
+                routine.rare.push(Item::Goto(back));
+            }
+        }
+        self.bind(back);
     }
     /// While.
     pub fn while_(&mut self, cond: Cond, body: impl FnOnce(&mut Self)) {

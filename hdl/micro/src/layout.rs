@@ -100,19 +100,53 @@ impl Sizes {
     pub const fn qps(&self) -> u16 {
         self.ready() + (1 << self.log2_qps)
     }
-    /// Offset of the journal in a QP area (the fixed part is before it).
+    /// Offset of the journal in a QP area (the fixed part is before it): 4 words an FPDU, by its index modulo their number.
+    /// With the send entry (refetched from its slot, which software does not reuse before the completion) or the Read Request
+    /// queue entry it says how to build the FPDU again. The FPDU ends where the next one begins, or at END.
+    ///
+    /// | word | content |
+    /// |---|---|
+    /// | 0 | sequence number of its first byte, a marker in front included |
+    /// | 1 | payload bytes 15:0, send entry index or Read Request queue index 31:16 |
+    /// | 2 | offset in the message |
+    /// | 3 | RDMAP opcode 3:0, bit 4 last of the message, bit 5 the last completes the work, bit 6 the last frees the Read Request queue entry, bit 7 Immediate Data follows the message; MSN 15:8, work 23:16, Request Identifier 31:24 (low 8 bits of each) |
     pub const fn journal(&self) -> u16 {
         128
     }
-    /// Offset of the works in a QP area.
+    /// Offset of the works in a QP area: 2 words a send entry that was started and is not complete, by its number modulo
+    /// how many there are.
+    ///
+    /// | word | content |
+    /// |---|---|
+    /// | 0 | index 15:0, verb 20:16, bit 21 two slots, bit 22 signalled, bit 23 done, status 31:24 |
+    /// | 1 | length |
     pub const fn works(&self) -> u16 {
         self.journal() + (4 << self.log2_journal)
     }
-    /// Offset of the Read Request queue in a QP area.
+    /// Offset of the Read Request queue in a QP area: what the peer asked for, 8 words each, numbers in host order.
+    /// The receive part fills and moves "next free", the transmit part the other two indices. Answered and not acknowledged are at most half
+    /// of the entries: the IRD check alone keeps it from overflowing. The MSN of entry i is MSN1 - (next free - i).
+    ///
+    /// | word | Read (word 0 = 0) | atomic (word 0 = 1) |
+    /// |---|---|---|
+    /// | 1 | sink STag | Request Identifier |
+    /// | 2, 3 | sink TO, low first | original value, low first |
+    /// | 4 | size | - |
+    /// | 5 | source STag | - |
+    /// | 6, 7 | source TO, low first | - |
     pub const fn irrq(&self) -> u16 {
         self.works() + (2 << self.log2_works)
     }
-    /// Offset of the expected responses in a QP area.
+    /// Offset of the expected responses in a QP area: own Reads and atomics, 8 words each. The transmit part fills and moves
+    /// "next free", the receive part "oldest", and words 2..4 as bytes come.
+    ///
+    /// | word | content |
+    /// |---|---|
+    /// | 0 | bit 0 atomic (else Read), bit 1 invalidate the sink's STag afterwards, work 15:8 |
+    /// | 1 | sink STag (lkey) |
+    /// | 2, 3 | TO of the next byte (atomic: of the result), low first |
+    /// | 4 | bytes to come (atomic: 8) |
+    /// | 5 | Request Identifier (atomic) |
     pub const fn expected(&self) -> u16 {
         self.irrq() + (8 << self.log2_irrq)
     }
@@ -131,9 +165,10 @@ impl Sizes {
 /// * 0..10: links. `T0..T15`: scratch of any routine. `A0..A5`: arguments. `R0..R2`: results. All of them may be changed by any call,
 ///   except where a routine promises less.
 /// * `E0..E7`: the completion for `cq_complete`.
-/// * `RX0..RX11`: the frame being received; they live from `rx_frame` to `rx_finish`, across walker packets.
+/// * `RX0..RX8`: the frame being received; they live from `rx_frame` to `rx_finish`, across walker packets. `RX0..RX3` belong to
+///   TCP, `RX4..RX8` to the RDMA receive part.
 /// * `W0..W4`: the first five words of the FPDU being delivered.
-/// * `TX0..TX9`: the frame being sent; they live within `transmit`.
+/// * `TX0..TX7`: the frame being sent; they live within `transmit`: TX0..TX3 for `send` and `stream`, TX4..TX7 for `rdma_plan` and `rdma_build`.
 pub mod g {
     use super::Word;
     macro_rules! words {
@@ -213,6 +248,7 @@ pub mod port {
         pub const WERR: u8 = 6;
         pub const DMA: u8 = 7;
         pub const TX_IDLE: u8 = 8;
+        pub const INJECT_ROOM: u8 = 9;
     }
 }
 
@@ -286,7 +322,8 @@ pub mod c {
         MULPDU = 61;
         /// RECOVERY heuristic: ACK before the present one (RFC 6582 4.1).
         PREVIOUS_ACK = 62;
-        SPARE = 63;
+        /// Window scales: snd_wscale 7:0, rcv_wscale 15:8.
+        WSCALE = 63;
     }
     /// Bits of FA: context word 0 bits 7:0 moved down by 1, bit 0 stream mode.
     #[allow(missing_docs)]
@@ -299,6 +336,8 @@ pub mod c {
         pub const HOLD: u8 = 4;
         pub const ATOMICS: u8 = 5;
         pub const USE_SRQ: u8 = 6;
+        /// A keep-alive probe is due (not from the context).
+        pub const KEEP_PROBE: u8 = 7;
     }
     /// Bits of FB: the connection.
     #[allow(missing_docs, reason = "named after what they say")]
@@ -348,6 +387,8 @@ pub mod c {
     }
 }
 
+pub use c::{fa, fb, fc, fd};
+
 /// Offsets in a QP area of T (from TQ).
 pub mod q {
     /// The context as software wrote it: 19 words.
@@ -384,7 +425,8 @@ pub mod t {
     pub const COUNTERS: u8 = 0;
     /// Registers, rings and state of the host part.
     pub const HOST: u8 = 32;
-    /// TCP timing in units of 1024 ns: minimum RTO, maximum RTO, delayed ACK, initial window (segments), retries, tick.
+    /// TCP timing in units of 1024 ns: minimum RTO, maximum RTO (at least the minimum), delayed ACK,
+    /// initial window (segments), retries, tick, 64 ticks. All at most 2^30.
     pub const TIMING: u8 = 128;
     /// Error record for `stop`: 32 words.
     pub const RECORD: u8 = 160;

@@ -3,6 +3,7 @@
 //! docs/microarchitecture.md describes the machine and the engines around it.
 
 pub mod asm;
+pub mod coverage;
 pub mod interp;
 pub mod isa;
 pub mod layout;

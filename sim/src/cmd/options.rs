@@ -1,5 +1,6 @@
 //! Options that several commands share, and what they have in common.
 
+use crate::engine::{Engine, EngineError};
 use crate::lab::{Connection, Lab, LabConfig, LabError};
 use crate::link::LinkConfig;
 use crate::model::ModelConfig;
@@ -21,22 +22,6 @@ impl Switch {
     /// Whether it is on.
     pub fn is_on(self) -> bool {
         self == Switch::On
-    }
-}
-
-/// What plays the device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Engine {
-    /// The golden model.
-    Model,
-}
-
-impl Engine {
-    /// Name in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Engine::Model => "model",
-        }
     }
 }
 
@@ -101,7 +86,10 @@ impl RunOptions {
     pub fn lab(&self, link: LinkConfig) -> Result<Lab, CommandError> {
         let capture = self.pcap.as_ref().map(PcapWriter::create).transpose()?;
         let device = ModelConfig::default();
-        Ok(Lab::new(&LabConfig { link, mtu: self.mtu, seed: self.seed, device }, capture)?)
+        Ok(Lab::new(
+            &LabConfig { link, mtu: self.mtu, seed: self.seed, engine: self.engine, device },
+            capture,
+        )?)
     }
 }
 
@@ -157,6 +145,9 @@ pub enum CommandError {
     /// No laboratory.
     #[error(transparent)]
     Lab(#[from] LabError),
+    /// A device.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// The capture file.
     #[error(transparent)]
     Capture(#[from] CaptureError),

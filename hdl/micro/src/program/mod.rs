@@ -11,7 +11,8 @@
 //! | `congestion`, `timers` | congestion, RTT, timers | `tcp/*.rs` |
 //! | `send` | frames out: window, segments, headers | `tcp/send.rs`, `qp.rs` |
 //! | `stream` | stream mode | `stream.rs` |
-//! | `mpa`, `deliver` | FPDUs in, DDP and RDMAP rules | `rdma/receive.rs`, `rdma/deliver.rs` |
+//! | `mpa` | FPDUs in | `rdma/receive.rs` |
+//! | `deliver`, `untagged`, `buffer`, `fault` | DDP and RDMAP rules | `rdma/deliver.rs` |
 //! | `work`, `transmit` | send entries, FPDUs out, journal | `rdma/work.rs`, `rdma/transmit.rs` |
 //!
 //! ## Conventions
@@ -38,6 +39,14 @@
 //! * `region_invalidate`: A0 STag, A5 asker; R0 = 1 done. `region_bind`, `region_fast_register`: send entry in T at t::ENTRY; R0 = 1 done.
 //! * `stop`: A0 = `ErrorCause`, A1 = words of the record at t::RECORD (0: none). Model: `Qp::stop`.
 //! * `flush_cursors`: R0, R1.
+//! * `drain`: all writes are done; R0 = 1 if one of the current QP has failed (never read port DRAIN otherwise: errors of others would be
+//!   lost). Changes A0, R0, T14, T15 only. `dma_fault`: a small read failed: counts it; changes T14, T15 only.
+//! * `judge`: doorbell A1 against the index A0 of a ring of A3 entries with room for A2; R0 = 0 it is taken, 1 stale, 2 impossible; R1 the new
+//!   index. Changes T15, R0, R1 only.
+//! * `scale`: R0 = A0 ticks in units of 1024 ns, at most 2^30. Keeps T0..T7.
+//! * `lookup`: A0 hash, A1..A3 = D3..D5; R0 = QP + 1, which then is the current one, or 0. Changes T14, T15, R0 only.
+//! * `injected`: the descriptor of an injected frame was read. Changes T14 only.
+//! * Before its own PLACE and WORDS every routine says whose they are: `pack(WRITER, QPN, 5)`.
 //!
 //! TCP (`receive`, `congestion`, `timers`, `send`, `stream`):
 //! * `rx_frame`: a descriptor is there. `rx_finish`: the frame RX_* was delivered: FIN, events, wake, FREE, RX_BUSY = 0.
@@ -51,6 +60,9 @@
 //! RDMA receive (`mpa`, `deliver`):
 //! * `rdma_deliver`: A0 = ring byte address, A1 = bytes in order of the current QP, first sequence number A2. Starts the walker; the frame is finished when it ends.
 //! * `walk_packet`: a walker packet is there. Ends with `rx_finish` of the frame when it was the last.
+//! * `own_error`: the current QP stops for a fault of our own. `detected`: it stops for error A0 (code 15:8, type 7:4, layer 3:0) in the segment
+//!   of A1 bytes in W0 (as on the wire), W1..W4 (as numbers) and t::FPDU (as on the wire), or in none (A1 = 0). `rdmap_refusal`: A0 = the error for R0 of a
+//!   region check.
 //! * `rdma_rx_activate`; `post_receive`: A0 index; R0 = 1 possible. `cut_at_fin`: R0 = bits 0 FPDU, 1 message, 2 Reads open.
 //!
 //! RDMA transmit (`work`, `transmit`):
@@ -61,11 +73,13 @@
 //! * `finish_work`: A0 = work, A1 = status. `check_failure`: the stop that a failed entry brings.
 //! * `rdma_stop`, `send_terminate` (R0 = 1 it goes), `is_drained` (R0).
 
+mod buffer;
 mod command;
 mod congestion;
 mod cq;
 mod deliver;
 mod event;
+mod fault;
 mod host;
 mod main;
 mod mpa;
@@ -78,6 +92,7 @@ mod stop;
 mod stream;
 mod timers;
 mod transmit;
+mod untagged;
 mod work;
 
 use crate::asm::{Asm, AsmError, Program};
