@@ -13,8 +13,11 @@
 
 pub mod align;
 pub mod crc;
+pub mod dma_port;
 pub mod fb;
+pub mod mem;
 pub mod mpa;
 pub mod ports;
 pub mod seq;
 pub mod stream;
+pub mod tx;

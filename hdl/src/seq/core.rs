@@ -3,7 +3,7 @@ use super::store::{Operands, Table};
 use crate::fb::{FB, bit_cast};
 use rust_hdl::prelude::*;
 
-/// The sequencer (docs/microarchitecture.md section 1): `M` address bits of operand memory, `T` of table memory.
+/// The sequencer (docs/microarchitecture.md section 1): `P` address bits of program, `M` of operand memory, `T` of table memory.
 ///
 /// ```text
 ///        fetch            read               execute                     jump
@@ -24,7 +24,7 @@ use rust_hdl::prelude::*;
 ///
 /// **Latency** 3 cycles. **Throughput** an instruction a cycle; branch taken, JR, SETQP, LDT: 3.
 #[derive(LogicBlock)]
-pub struct Sequencer<const M: usize, const T: usize> {
+pub struct Sequencer<const P: usize, const M: usize, const T: usize> {
     /// Rising edge.
     pub clock: Signal<In, Clock>,
     /// Start at address 0.
@@ -46,24 +46,25 @@ pub struct Sequencer<const M: usize, const T: usize> {
     /// It can be taken.
     pub out_ready: Signal<In, Bit>,
     /// COND.
-    pub cond: Signal<In, FB<9>>,
+    pub cond: Signal<In, FB<10>>,
     /// In WAIT.
     pub waiting: Signal<Out, Bit>,
     /// An instruction is complete.
     pub retired: Signal<Out, Bit>,
     /// Its address.
-    pub retired_pc: Signal<Out, FB<12>>,
+    pub retired_pc: Signal<Out, FB<P>>,
     context_base: Constant<FB<M>>,
-    rom: Rom<12>,
+    sign: Constant<FB<P>>,
+    rom: Rom<P>,
     operands: Operands<M>,
     tables: Table<T>,
     // Fetch and read.
-    pc: DFF<FB<12>>,
-    ir_pc: DFF<FB<12>>,
+    pc: DFF<FB<P>>,
+    ir_pc: DFF<FB<P>>,
     ir_valid: DFF<Bit>,
     // Execute.
     x_ir: DFF<FB<32>>,
-    x_pc: DFF<FB<12>>,
+    x_pc: DFF<FB<P>>,
     x_valid: DFF<Bit>,
     x_phase: DFF<FB<2>>,
     forward_a: DFF<Bit>,
@@ -76,13 +77,13 @@ pub struct Sequencer<const M: usize, const T: usize> {
     t_write: DFF<Bit>,
     // Jump.
     jump: DFF<Bit>,
-    jump_pc: DFF<FB<12>>,
+    jump_pc: DFF<FB<P>>,
     // Wires of read.
     ir: Signal<Local, FB<32>>,
     ir_a: Signal<Local, FB<8>>,
     ir_b: Signal<Local, FB<8>>,
     ir_sub: Signal<Local, FB<8>>,
-    fetch: Signal<Local, FB<12>>,
+    fetch: Signal<Local, FB<P>>,
     address_a: Signal<Local, FB<M>>,
     address_b: Signal<Local, FB<M>>,
     offset_a: Signal<Local, FB<6>>,
@@ -137,13 +138,13 @@ pub struct Sequencer<const M: usize, const T: usize> {
     high_byte: Signal<Local, FB<8>>,
     result: Signal<Local, FB<32>>,
     wide_imm: Signal<Local, FB<32>>,
-    next_pc: Signal<Local, FB<12>>,
+    next_pc: Signal<Local, FB<P>>,
     wide_pc: Signal<Local, FB<32>>,
     holds: Signal<Local, Bit>,
     taken: Signal<Local, Bit>,
     short: Signal<Local, FB<10>>,
-    distance: Signal<Local, FB<12>>,
-    target: Signal<Local, FB<12>>,
+    distance: Signal<Local, FB<P>>,
+    target: Signal<Local, FB<P>>,
     mask: Signal<Local, FB<8>>,
     conditions: Signal<Local, FB<8>>,
     came: Signal<Local, Bit>,
@@ -161,7 +162,7 @@ pub struct Sequencer<const M: usize, const T: usize> {
     qp_number: Signal<Local, FB<M>>,
 }
 
-impl<const M: usize, const T: usize> Sequencer<M, T> {
+impl<const P: usize, const M: usize, const T: usize> Sequencer<P, M, T> {
     /// With this program. Contexts begin in the upper half of the operand memory.
     pub fn new(program: &[u32]) -> Self {
         Self {
@@ -180,6 +181,7 @@ impl<const M: usize, const T: usize> Sequencer<M, T> {
             retired: Signal::default(),
             retired_pc: Signal::default(),
             context_base: Constant::new(FB::new(1 << (M - 1))),
+            sign: Constant::new(FB::cut(!0x3ff)),
             rom: Rom::new(program),
             operands: Operands::default(),
             tables: Table::default(),
@@ -284,7 +286,7 @@ impl<const M: usize, const T: usize> Sequencer<M, T> {
     }
 }
 
-impl<const M: usize, const T: usize> Logic for Sequencer<M, T> {
+impl<const P: usize, const M: usize, const T: usize> Logic for Sequencer<P, M, T> {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
@@ -395,7 +397,7 @@ impl<const M: usize, const T: usize> Logic for Sequencer<M, T> {
 
         // Result.
         self.next_pc.next = self.x_pc.q.val() + 1;
-        self.wide_pc.next = bit_cast::<32, 12>(self.next_pc.val());
+        self.wide_pc.next = bit_cast::<32, P>(self.next_pc.val());
         self.wide_imm.next = bit_cast::<32, 16>(self.imm16.val());
         self.result.next = self.b.val();
         if self.is_control.val() {
@@ -522,13 +524,13 @@ impl<const M: usize, const T: usize> Logic for Sequencer<M, T> {
             || self.is_jr.val()
             || self.is_setqp.val();
         self.short.next = self.word.val().get_bits::<10>(16);
-        self.distance.next = bit_cast::<12, 10>(self.short.val());
+        self.distance.next = bit_cast::<P, 10>(self.short.val());
         if self.word.val().get_bit(25) {
-            self.distance.next = self.distance.val() | 0xc00;
+            self.distance.next = self.distance.val() | self.sign.val();
         }
         self.target.next = self.x_pc.q.val() + self.distance.val();
         if self.is_jr.val() {
-            self.target.next = self.b.val().get_bits::<12>(0);
+            self.target.next = self.b.val().get_bits::<P>(0);
         }
         if self.is_setqp.val() {
             self.target.next = self.next_pc.val();
@@ -575,7 +577,7 @@ impl<const M: usize, const T: usize> Logic for Sequencer<M, T> {
         // Fetch.
         self.fetch.next = self.pc.q.val();
         if self.ir_valid.q.val() && ((self.ir_sub.val() == 0x82) || (self.ir_sub.val() == 0x83)) {
-            self.fetch.next = self.ir.val().get_bits::<12>(0);
+            self.fetch.next = self.ir.val().get_bits::<P>(0);
         }
         if self.jump.q.val() {
             self.fetch.next = self.jump_pc.q.val();

@@ -6,5 +6,6 @@ mod lint;
 mod markers;
 mod rotator;
 mod sequencer;
+mod transmit;
 mod trap;
 mod window;

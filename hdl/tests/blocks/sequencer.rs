@@ -7,7 +7,7 @@ use ironwarp_micro::isa::{Instruction, Op, Operand, Test, Word};
 use proptest::prelude::*;
 
 /// 4 QPs: operands 2 x 256 words, tables 65,536 words.
-type Small = Sequencer<9, 16>;
+type Small = Sequencer<12, 9, 16>;
 const PROGRAM: usize = 512;
 
 /// What an instruction did at its ports: address, and the word.
@@ -146,7 +146,7 @@ fn run(bench: &mut Bench<Small>, steps: usize, stall: usize, seed: u64) -> (Vec<
         bench.fall(|u| {
             u.reset.next = false;
             u.out_ready.next = ready;
-            u.cond.next = FB::new(if event { 0x1ff } else { 0 });
+            u.cond.next = FB::new(if event { 0x3ff } else { 0 });
         });
         // COND is always there; the others show their next word when they have one.
         let port = bench.block.port.val().get() as u8;
@@ -234,5 +234,5 @@ fn like_its_verilog() {
 
 #[test]
 fn synthesises() {
-    check_synthesis("sequencer", Sequencer::<9, 8>::new(&program(1).words));
+    check_synthesis("sequencer", Sequencer::<12, 9, 8>::new(&program(1).words));
 }

@@ -1,0 +1,151 @@
+use super::{Cut, Fetch, Framer, ItemOut, TxRing};
+use crate::dma_port::ReadClient;
+use crate::fb::FB;
+use crate::mem::Fifo;
+use crate::stream::StreamOut;
+use rust_hdl::prelude::*;
+
+/// The transmit engine: 2^`C` command words in its queue, a ring of 2^`N` words.
+///
+/// ```text
+///  command --> Fifo --> Fetch --> Framer --> Cut --> TxRing --> mac
+///                        ^ dma                            \---> inject
+/// ```
+///
+/// **Interface.** `command`, `valid`, `ready`: the words of docs/microarchitecture.md section 6. `mac`, `inject`: frames with two pad bytes. `room`: a whole frame can be
+/// commanded now without waiting for the wire, and not more than `frames_max` frames stand in line. `inject_room`: the same without looking at the line.
+/// `idle`: no command is left. `empty`: no frame either. `error`: a frame could not be read; it stays, with `error_tag`, until `error_take`.
+///
+/// **Theory of operation.** See the stages.
+///
+/// **Latency** of an 8-byte Write from BEGIN's last word to the first word at `mac`: its words + 12. **Throughput** a word a cycle.
+#[derive(LogicBlock)]
+pub struct TxEngine<const C: usize, const N: usize> {
+    /// Rising edge.
+    pub clock: Signal<In, Clock>,
+    /// Forget everything.
+    pub reset: Signal<In, Bit>,
+    /// Command word.
+    pub command: Signal<In, FB<32>>,
+    /// There is one.
+    pub valid: Signal<In, Bit>,
+    /// It is taken.
+    pub ready: Signal<Out, Bit>,
+    /// Host memory.
+    pub dma: ReadClient,
+    /// Frames for the wire.
+    pub mac: StreamOut,
+    /// Frames for the own receive path.
+    pub inject: StreamOut,
+    /// COND bit 4.
+    pub room: Signal<Out, Bit>,
+    /// COND bit 9.
+    pub inject_room: Signal<Out, Bit>,
+    /// All commands are executed.
+    pub idle: Signal<Out, Bit>,
+    /// And all frames have left.
+    pub empty: Signal<Out, Bit>,
+    /// A frame was given up.
+    pub error: Signal<Out, Bit>,
+    /// Its tag.
+    pub error_tag: Signal<Out, FB<16>>,
+    /// The error is known.
+    pub error_take: Signal<In, Bit>,
+    queue: Fifo<C, 32>,
+    fetch: Fetch,
+    framer: Framer,
+    cut: Cut,
+    ring: TxRing<N>,
+    frames_max: Constant<FB<8>>,
+    failed: DFF<Bit>,
+    tag: DFF<FB<16>>,
+    rests: Signal<Local, Bit>,
+    builds: Signal<Local, Bit>,
+    fits: Signal<Local, Bit>,
+}
+
+impl<const C: usize, const N: usize> TxEngine<C, N> {
+    /// For frames of up to `frame_max` bytes, of which up to `frames_max` may stand in line.
+    pub fn new(frame_max: usize, frames_max: u8) -> Self {
+        Self {
+            clock: Signal::default(),
+            reset: Signal::default(),
+            command: Signal::default(),
+            valid: Signal::default(),
+            ready: Signal::default(),
+            dma: Default::default(),
+            mac: Default::default(),
+            inject: Default::default(),
+            room: Signal::default(),
+            inject_room: Signal::default(),
+            idle: Signal::default(),
+            empty: Signal::default(),
+            error: Signal::default(),
+            error_tag: Signal::default(),
+            error_take: Signal::default(),
+            queue: Fifo::default(),
+            fetch: Fetch::default(),
+            framer: Framer::default(),
+            cut: Cut::default(),
+            ring: TxRing::new(frame_max),
+            frames_max: Constant::new(FB::new(frames_max.into())),
+            failed: DFF::default(),
+            tag: DFF::default(),
+            rests: Signal::default(),
+            builds: Signal::default(),
+            fits: Signal::default(),
+        }
+    }
+}
+
+impl<const C: usize, const N: usize> Logic for TxEngine<C, N> {
+    #[hdl_gen]
+    fn update(&mut self) {
+        dff_setup!(self, clock, failed, tag);
+        clock!(self, clock, queue, fetch, framer, cut, ring);
+        self.queue.reset.next = self.reset.val();
+        self.fetch.reset.next = self.reset.val();
+        self.framer.reset.next = self.reset.val();
+        self.cut.reset.next = self.reset.val();
+        self.ring.reset.next = self.reset.val();
+        self.queue.data_in.next = self.command.val();
+        self.queue.write.next = self.valid.val() && !self.queue.full.val();
+        self.ready.next = !self.queue.full.val();
+        self.fetch.command.next = self.queue.data_out.val();
+        self.fetch.valid.next = !self.queue.empty.val();
+        self.queue.read.next = self.fetch.ready.val() && !self.queue.empty.val();
+        ReadClient::link(&mut self.dma, &mut self.fetch.dma);
+        ItemOut::join(&mut self.fetch.item, &mut self.framer.source);
+        ItemOut::join(&mut self.framer.sink, &mut self.cut.source);
+        ItemOut::join(&mut self.cut.sink, &mut self.ring.source);
+        StreamOut::link(&mut self.mac, &mut self.ring.mac);
+        StreamOut::link(&mut self.inject, &mut self.ring.inject);
+
+        self.rests.next = self.queue.empty.val() && (self.queue.level.val() == 0);
+        self.builds.next = self.ring.building.val()
+            || self.fetch.busy.val()
+            || self.framer.sink.valid.val()
+            || self.cut.sink.valid.val();
+        self.fits.next = self.ring.fits.val();
+        if self.builds.val() {
+            self.fits.next = self.ring.fits_two.val();
+        }
+        self.inject_room.next = self.rests.val() && self.fits.val();
+        self.room.next =
+            self.rests.val() && self.fits.val() && (self.ring.frames.val() < self.frames_max.val());
+        self.idle.next = self.rests.val() && !self.builds.val();
+        self.empty.next = self.rests.val() && !self.builds.val() && (self.ring.frames.val() == 0);
+        if self.error_take.val() {
+            self.failed.d.next = false;
+        }
+        if self.ring.error.val() {
+            self.failed.d.next = true;
+            self.tag.d.next = self.ring.tag.val();
+        }
+        self.error.next = self.failed.q.val();
+        self.error_tag.next = self.tag.q.val();
+        if self.reset.val() {
+            self.failed.d.next = false;
+        }
+    }
+}
