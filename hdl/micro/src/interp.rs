@@ -140,7 +140,7 @@ impl Machine {
                 let Some(b) = self.fetch(ports, b) else { return Ok(Step::Stalled) };
                 let result = match op {
                     Op::Ldt => {
-                        cycles = 3;
+                        cycles = 2;
                         let address = usize::from(a.wrapping_add(b) as u16);
                         *self.table.get(address).ok_or(Trap::Table { pc, address })?
                     }
@@ -180,7 +180,7 @@ impl Machine {
             }
             Instruction::Jr(b) => {
                 next = self.word(b) as usize;
-                cycles = 3;
+                cycles = 2;
             }
             Instruction::SetQp(b) => {
                 let Some(qp) = self.fetch(ports, b.into()) else { return Ok(Step::Stalled) };
@@ -188,7 +188,7 @@ impl Machine {
                     return Err(Trap::Qp { pc, qp });
                 }
                 self.qp = qp;
-                cycles = 3;
+                cycles = 2;
             }
             Instruction::Wait(mask) => {
                 if ports.cond() & u32::from(mask) == 0 {
@@ -207,7 +207,7 @@ impl Machine {
                 taken = holds != negated;
                 if taken {
                     next = pc.wrapping_add_signed(offset.into());
-                    cycles = 3;
+                    cycles = 2;
                 }
             }
         }

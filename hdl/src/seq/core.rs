@@ -6,11 +6,12 @@ use rust_hdl::prelude::*;
 /// The sequencer (docs/microarchitecture.md section 1): `P` address bits of program, `M` of operand memory, `T` of table memory.
 ///
 /// ```text
-///        fetch            read               execute                     jump
+///        fetch            read               execute
 ///  pc -> ROM ----> ir --> M (a, b) ----> a, b --> ALU --> result --+--> M[d]
-///   ^               |      forward ------^  ^                       +--> out port
-///   |<-- JMP, JAL --+                       |  in port               +--> T
-///   |<------------------------------------- branch, JR, SETQP (registered) <--+
+///   ^               |      forward ------^  ^      |                +--> out port
+///   |<-- JMP, JAL --+                       |      +--> T
+///   |                                   in port    |
+///   |<---------------------------------------- branch, JR, SETQP
 /// ```
 ///
 /// **Interface.** `port`, `port_take` / `port_data`, `port_valid`: the port that the executing instruction reads; it is taken when both
@@ -18,11 +19,11 @@ use rust_hdl::prelude::*;
 /// `retired_pc`: an instruction has been executed, for traces and coverage.
 ///
 /// **Theory of operation.** Three stages. A jump that the instruction word alone decides is taken while the word is read, so
-/// it costs nothing more; one that needs operands is registered first and costs two cycles, in which the two instructions behind it are
-/// dropped. The result of the instruction in front is forwarded, since M reads what was there before. LDT stays in execute for two more
-/// cycles: address register, T. STT writes T from registers one cycle later, before any LDT can read. When a port is not ready, everything stands still.
+/// it costs nothing more; one that needs operands is taken at the end of execute, and the instruction being read is
+/// dropped. The result of the instruction in front is forwarded, since M reads what was there before. The adder's sum addresses T:
+/// STT writes in its cycle, LDT reads and stays for a second one. When a port is not ready, everything stands still.
 ///
-/// **Latency** 3 cycles. **Throughput** an instruction a cycle; branch taken, JR, SETQP, LDT: 3.
+/// **Latency** 3 cycles. **Throughput** an instruction a cycle; branch taken, JR, SETQP, LDT: 2.
 #[derive(LogicBlock)]
 pub struct Sequencer<const P: usize, const M: usize, const T: usize> {
     /// Rising edge.
@@ -66,18 +67,12 @@ pub struct Sequencer<const P: usize, const M: usize, const T: usize> {
     x_ir: DFF<FB<32>>,
     x_pc: DFF<FB<P>>,
     x_valid: DFF<Bit>,
-    x_phase: DFF<FB<2>>,
+    x_phase: DFF<Bit>,
     forward_a: DFF<Bit>,
     forward_b: DFF<Bit>,
     last: DFF<FB<32>>,
     carry: DFF<Bit>,
     qp: DFF<FB<M>>,
-    t_address: DFF<FB<T>>,
-    t_data: DFF<FB<32>>,
-    t_write: DFF<Bit>,
-    // Jump.
-    jump: DFF<Bit>,
-    jump_pc: DFF<FB<P>>,
     // Wires of read.
     ir: Signal<Local, FB<32>>,
     ir_a: Signal<Local, FB<8>>,
@@ -142,6 +137,7 @@ pub struct Sequencer<const P: usize, const M: usize, const T: usize> {
     wide_pc: Signal<Local, FB<32>>,
     holds: Signal<Local, Bit>,
     taken: Signal<Local, Bit>,
+    jump: Signal<Local, Bit>,
     short: Signal<Local, FB<10>>,
     distance: Signal<Local, FB<P>>,
     target: Signal<Local, FB<P>>,
@@ -197,11 +193,6 @@ impl<const P: usize, const M: usize, const T: usize> Sequencer<P, M, T> {
             last: DFF::default(),
             carry: DFF::default(),
             qp: DFF::default(),
-            t_address: DFF::default(),
-            t_data: DFF::default(),
-            t_write: DFF::default(),
-            jump: DFF::default(),
-            jump_pc: DFF::default(),
             ir: Signal::default(),
             ir_a: Signal::default(),
             ir_b: Signal::default(),
@@ -264,6 +255,7 @@ impl<const P: usize, const M: usize, const T: usize> Sequencer<P, M, T> {
             wide_pc: Signal::default(),
             holds: Signal::default(),
             taken: Signal::default(),
+            jump: Signal::default(),
             short: Signal::default(),
             distance: Signal::default(),
             target: Signal::default(),
@@ -291,7 +283,7 @@ impl<const P: usize, const M: usize, const T: usize> Logic for Sequencer<P, M, T
     fn update(&mut self) {
         dff_setup!(
             self, clock, pc, ir_pc, ir_valid, x_ir, x_pc, x_valid, x_phase, forward_a, forward_b, last,
-            carry, qp, t_address, t_data, t_write, jump, jump_pc
+            carry, qp
         );
         clock!(self, clock, rom, operands, tables);
 
@@ -448,14 +440,14 @@ impl<const P: usize, const M: usize, const T: usize> Logic for Sequencer<P, M, T
         }
 
         // What it waits for.
-        self.executes.next = self.x_valid.q.val() && !self.jump.q.val();
+        self.executes.next = self.x_valid.q.val();
         self.input_ok.next = (!self.port_a.val() && !self.port_b.val()) || self.port_valid.val();
         self.output_ok.next = !self.port_d.val() || self.out_ready.val();
         self.mask.next = self.word.val().get_bits::<8>(0);
         self.conditions.next = self.cond.val().get_bits::<8>(0);
         self.came.next = (self.conditions.val() & self.mask.val()).any();
         self.wait_ok.next = !self.is_wait.val() || self.came.val();
-        self.phase_ok.next = !self.is_ldt.val() || (self.x_phase.q.val() == 2);
+        self.phase_ok.next = !self.is_ldt.val() || self.x_phase.q.val();
         self.done.next = self.executes.val()
             && self.input_ok.val()
             && self.output_ok.val()
@@ -487,26 +479,16 @@ impl<const P: usize, const M: usize, const T: usize> Logic for Sequencer<P, M, T
         if self.done.val() && self.is_setqp.val() {
             self.qp.d.next = self.qp_number.val() << 6;
         }
-        self.t_write.d.next = self.done.val() && self.is_stt.val();
-        self.t_data.d.next = self.b.val();
-        if self.executes.val() && (self.is_stt.val() || (self.x_phase.q.val() == 0)) {
-            self.t_address.d.next = self.sum.val().get_bits::<T>(0);
-        }
-        self.tables.enable.next = self.x_phase.q.val() == 1;
-        self.tables.address.next = self.t_address.q.val();
-        self.tables.write.next = self.t_write.q.val();
-        self.tables.write_address.next = self.t_address.q.val();
-        self.tables.write_data.next = self.t_data.q.val();
+        self.tables.enable.next = self.executes.val();
+        self.tables.address.next = self.sum.val().get_bits::<T>(0);
+        self.tables.write.next = self.done.val() && self.is_stt.val();
+        self.tables.write_address.next = self.sum.val().get_bits::<T>(0);
+        self.tables.write_data.next = self.b.val();
         if self.executes.val() && self.is_ldt.val() && self.input_ok.val() {
-            if self.x_phase.q.val() == 0 {
-                self.x_phase.d.next = 1.into();
-            }
-            if self.x_phase.q.val() == 1 {
-                self.x_phase.d.next = 2.into();
-            }
+            self.x_phase.d.next = true;
         }
         if self.done.val() {
-            self.x_phase.d.next = 0.into();
+            self.x_phase.d.next = false;
         }
 
         // Branches.
@@ -535,8 +517,7 @@ impl<const P: usize, const M: usize, const T: usize> Logic for Sequencer<P, M, T
         if self.is_setqp.val() {
             self.target.next = self.next_pc.val();
         }
-        self.jump.d.next = self.done.val() && self.taken.val();
-        self.jump_pc.d.next = self.target.val();
+        self.jump.next = self.done.val() && self.taken.val();
 
         // Store.
         self.offset_d.next = self.field_d.val().get_bits::<6>(0);
@@ -579,8 +560,8 @@ impl<const P: usize, const M: usize, const T: usize> Logic for Sequencer<P, M, T
         if self.ir_valid.q.val() && ((self.ir_sub.val() == 0x82) || (self.ir_sub.val() == 0x83)) {
             self.fetch.next = self.ir.val().get_bits::<P>(0);
         }
-        if self.jump.q.val() {
-            self.fetch.next = self.jump_pc.q.val();
+        if self.jump.val() {
+            self.fetch.next = self.target.val();
         }
         self.rom.address.next = self.fetch.val();
         self.rom.enable.next = self.moves.val();
@@ -590,7 +571,7 @@ impl<const P: usize, const M: usize, const T: usize> Logic for Sequencer<P, M, T
             self.ir_valid.d.next = true;
             self.x_ir.d.next = self.ir.val();
             self.x_pc.d.next = self.ir_pc.q.val();
-            self.x_valid.d.next = self.ir_valid.q.val() && !self.jump.q.val();
+            self.x_valid.d.next = self.ir_valid.q.val() && !self.jump.val();
             self.forward_a.d.next = self.stores.val() && (self.field_d.val() == self.ir_a.val());
             self.forward_b.d.next = self.stores.val() && (self.field_d.val() == self.ir_b.val());
             self.last.d.next = self.result.val();
@@ -599,9 +580,7 @@ impl<const P: usize, const M: usize, const T: usize> Logic for Sequencer<P, M, T
             self.pc.d.next = 0.into();
             self.ir_valid.d.next = false;
             self.x_valid.d.next = false;
-            self.x_phase.d.next = 0.into();
-            self.jump.d.next = false;
-            self.t_write.d.next = false;
+            self.x_phase.d.next = false;
             self.qp.d.next = 0.into();
         }
     }
