@@ -166,6 +166,9 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
     });
     if sizes.has(features::WINDOWS) {
         windows(p, sizes);
+    } else {
+        p.routine("region_bind", |p| p.mov(R0, 0));
+        p.routine("region_fast_register", |p| p.mov(R0, 0));
     }
 }
 
