@@ -99,9 +99,7 @@ pub fn define(p: &mut Asm, _sizes: &Sizes) {
         for (word, from) in (2..).zip(words) {
             p.stt(ZERO, dev::STATE + word, from);
         }
-        // The smoothed RTT is kept in eighths.
-        p.shr(T8, SRTT, 3);
-        p.stt(ZERO, dev::STATE + 10, T8);
+        p.stt(ZERO, dev::STATE + 10, SRTT);
         p.ret();
         p.bind(inactive);
         for word in 0..12 {
