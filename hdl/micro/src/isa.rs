@@ -1,5 +1,8 @@
 //! The instruction set: what an instruction word means (docs/microarchitecture.md section 1).
 
+/// Cycles that a branch takes longer if it is taken.
+pub const BRANCH_TAKEN: u32 = 3;
+
 /// First port address.
 pub const PORTS: u8 = 112;
 /// First address of the current QP's context.
@@ -178,6 +181,16 @@ pub enum Instruction {
 }
 
 impl Instruction {
+    /// Cycles it takes, a branch if it is not taken.
+    pub fn cycles(self) -> u32 {
+        match self {
+            Self::Alu { op: Op::Ldt, .. } => 3,
+            Self::Jmp(_) | Self::Jal(..) => 2,
+            Self::Jr(_) => 4,
+            _ => 1,
+        }
+    }
+
     /// Its word.
     pub fn encode(self) -> u32 {
         let operand = |b: Operand| match b {
