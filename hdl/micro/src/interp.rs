@@ -186,6 +186,7 @@ impl Machine {
                     return Err(Trap::Qp { pc, qp });
                 }
                 self.qp = qp;
+                cycles = 2;
             }
             Instruction::Wait(mask) => {
                 if ports.cond() & u32::from(mask) == 0 {
