@@ -186,7 +186,6 @@ impl Machine {
                     return Err(Trap::Qp { pc, qp });
                 }
                 self.qp = qp;
-                cycles = 2;
             }
             Instruction::Wait(mask) => {
                 if ports.cond() & u32::from(mask) == 0 {

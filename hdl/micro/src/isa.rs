@@ -1,7 +1,7 @@
 //! The instruction set: what an instruction word means (docs/microarchitecture.md section 1).
 
 /// Cycles that a branch takes longer if it is taken.
-pub const BRANCH_TAKEN: u32 = 3;
+pub const BRANCH_TAKEN: u32 = 1;
 
 /// First port address.
 pub const PORTS: u8 = 112;
@@ -184,9 +184,7 @@ impl Instruction {
     /// Cycles it takes, a branch if it is not taken.
     pub fn cycles(self) -> u32 {
         match self {
-            Self::Alu { op: Op::Ldt, .. } => 3,
-            Self::Jmp(_) | Self::Jal(..) => 2,
-            Self::Jr(_) => 4,
+            Self::Alu { op: Op::Ldt, .. } | Self::Jr(_) | Self::SetQp(_) => 2,
             _ => 1,
         }
     }
