@@ -1,5 +1,6 @@
 //! Two hosts with an RNIC each on one link, all in this process: what demos, benchmarks and tests start from.
 
+use crate::emulated::Meter;
 use crate::engine::{Engine, EngineError};
 use crate::link::LinkConfig;
 use crate::model::ModelConfig;
@@ -68,6 +69,8 @@ pub struct LabConfig {
 /// Two hosts.
 pub struct Lab {
     world: Arc<Mutex<World>>,
+    /// What their devices do, if the engine tells.
+    pub meters: [Arc<Meter>; 2],
     /// Their drivers.
     pub hosts: [Context; 2],
 }
@@ -83,8 +86,9 @@ impl Lab {
         let mut world = World::new(config.seed);
         world.set_max_frame(usize::from(config.mtu) + 18);
         let memories = [HostMemory::new(), HostMemory::new()];
-        for (memory, name) in memories.iter().zip(NAMES) {
-            world.add_node(config.engine.device(&config.device, memory.clone())?, name);
+        let meters: [Arc<Meter>; 2] = Default::default();
+        for ((memory, meter), name) in memories.iter().zip(&meters).zip(NAMES) {
+            world.add_node(config.engine.metered(&config.device, memory.clone(), meter.clone())?, name);
         }
         world.connect(config.link)?;
         if let Some(writer) = capture {
@@ -101,7 +105,7 @@ impl Lab {
                 .seed(config.seed.wrapping_mul(2).wrapping_add(node as u64));
             Context::open(transport, own).map_err(|error| LabError::Open { name: NAMES[node], error })
         };
-        Ok(Self { hosts: [open(0)?, open(1)?], world })
+        Ok(Self { hosts: [open(0)?, open(1)?], meters, world })
     }
 
     /// Connect two queue pairs, the first as initiator, in the peer-to-peer model so that both may send at once.

@@ -1365,7 +1365,7 @@ fn after_a_terminate_no_other_message_leaves() {
     scene.rig.post_send(QP, &inline(Verb::Send, b"late"));
     let request = read_request(1, 0, 8, (STAG, BASE));
     scene.send_ddp(untagged(Opcode::ReadRequest, QN_READ, 1, 0, true), &request);
-    scene.terminate(&[0x12, 1, 0, 0]);
+    scene.ring(doorbell::TERMINATE, 0);
     for frame in scene.rig.elapse(3 * ONE_SECOND) {
         let again = scene::parse(&frame);
         assert!(again.payload.is_empty() || again.payload == sent[0].payload);

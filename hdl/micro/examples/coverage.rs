@@ -3,6 +3,7 @@
 //! ```text
 //! IRONWARP_ENGINE=micro IRONWARP_COVERAGE=/tmp/coverage cargo test -p ironwarp-testbench -p ironwarp-sim
 //! cargo run -p ironwarp-micro --example coverage -- /tmp/coverage
+//! cargo run -p ironwarp-micro --example coverage -- /tmp/coverage profile
 //! ```
 
 use ironwarp_micro::coverage::Coverage;
@@ -22,7 +23,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         added += usize::from(known);
         others += usize::from(!known);
     }
-    print!("{}", coverage.report(&program));
+    let profile = std::env::args().nth(2).is_some_and(|what| what == "profile");
+    print!("{}", if profile { coverage.profile(&program) } else { coverage.report(&program) });
     println!("{added} devices; {others} more ran other programs");
     Ok(())
 }

@@ -69,6 +69,7 @@ impl Cond {
     }
     /// The opposite.
     #[must_use]
+    #[expect(clippy::should_implement_trait, reason = "reads well behind a condition, without an import")]
     pub fn not(self) -> Self {
         Self { negated: !self.negated, ..self }
     }

@@ -2,7 +2,7 @@
 
 use crate::asm::Program;
 use crate::interp::Machine;
-use crate::isa::Instruction;
+use crate::isa::{BRANCH_TAKEN, Instruction};
 use std::collections::HashSet;
 use std::fmt::Write;
 
@@ -53,6 +53,28 @@ impl Coverage {
         }
         *self = sum;
         true
+    }
+
+    /// Where the cycles went: routines, the most expensive first, with their entries and cycles without those of what they call.
+    pub fn profile(&self, program: &Program) -> String {
+        let mut routines: Vec<_> =
+            program.symbols.iter().map(|(at, name)| (0, self.counts[*at][0], *name)).collect();
+        let mut all = 0;
+        for (pc, ([executed, taken], word)) in self.counts.iter().zip(&program.words).enumerate() {
+            let once = Instruction::decode(*word).map_or(0, Instruction::cycles);
+            let cycles = executed * u64::from(once) + taken * u64::from(BRANCH_TAKEN);
+            let index = program.symbols.partition_point(|(at, _)| *at <= pc) - 1;
+            routines[index].0 += cycles;
+            all += cycles;
+        }
+        routines.sort_unstable_by_key(|(cycles, ..)| std::cmp::Reverse(*cycles));
+        let mut text = String::new();
+        for (cycles, entries, name) in routines.iter().filter(|(cycles, ..)| *cycles > 0) {
+            let (share, each) = (100.0 * *cycles as f64 / all as f64, *cycles as f64 / *entries as f64);
+            let _ =
+                writeln!(text, "{share:5.1} % {cycles:10} cycles {entries:9} times {each:9.1} each  {name}");
+        }
+        text
     }
 
     /// What has not happened: the instructions never executed and the branches that went one way only, routine by routine;

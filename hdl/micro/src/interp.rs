@@ -1,7 +1,7 @@
 //! The interpreter: the sequencer in software, instruction by instruction.
 
 use crate::asm::Program;
-use crate::isa::{CONTEXT, CONTEXT_WORDS, Instruction, Op, Operand, PORTS, Test, Word};
+use crate::isa::{BRANCH_TAKEN, CONTEXT, CONTEXT_WORDS, Instruction, Op, Operand, PORTS, Test, Word};
 use thiserror::Error;
 
 /// What is around the sequencer: its ports, 112..128 (docs/microarchitecture.md section 1).
@@ -126,7 +126,7 @@ impl Machine {
         let instruction = *self.rom.get(pc).ok_or(Trap::Pc(pc))?;
         let instruction = instruction.ok_or(Trap::Instruction(pc))?;
         let mut next = pc + 1;
-        let mut cycles = 1;
+        let mut cycles = instruction.cycles();
         let mut taken = false;
         match instruction {
             Instruction::Alu { op, d, a, b } => {
@@ -140,7 +140,6 @@ impl Machine {
                 let Some(b) = self.fetch(ports, b) else { return Ok(Step::Stalled) };
                 let result = match op {
                     Op::Ldt => {
-                        cycles = 2;
                         let address = usize::from(a.wrapping_add(b) as u16);
                         *self.table.get(address).ok_or(Trap::Table { pc, address })?
                     }
@@ -180,7 +179,6 @@ impl Machine {
             }
             Instruction::Jr(b) => {
                 next = self.word(b) as usize;
-                cycles = 2;
             }
             Instruction::SetQp(b) => {
                 let Some(qp) = self.fetch(ports, b.into()) else { return Ok(Step::Stalled) };
@@ -188,7 +186,6 @@ impl Machine {
                     return Err(Trap::Qp { pc, qp });
                 }
                 self.qp = qp;
-                cycles = 2;
             }
             Instruction::Wait(mask) => {
                 if ports.cond() & u32::from(mask) == 0 {
@@ -207,7 +204,7 @@ impl Machine {
                 taken = holds != negated;
                 if taken {
                     next = pc.wrapping_add_signed(offset.into());
-                    cycles = 2;
+                    cycles += BRANCH_TAKEN;
                 }
             }
         }

@@ -1,5 +1,8 @@
 //! The instruction set: what an instruction word means (docs/microarchitecture.md section 1).
 
+/// Cycles that a branch takes longer if it is taken.
+pub const BRANCH_TAKEN: u32 = 1;
+
 /// First port address.
 pub const PORTS: u8 = 112;
 /// First address of the current QP's context.
@@ -178,6 +181,14 @@ pub enum Instruction {
 }
 
 impl Instruction {
+    /// Cycles it takes, a branch if it is not taken.
+    pub fn cycles(self) -> u32 {
+        match self {
+            Self::Alu { op: Op::Ldt, .. } | Self::Jr(_) | Self::SetQp(_) => 2,
+            _ => 1,
+        }
+    }
+
     /// Its word.
     pub fn encode(self) -> u32 {
         let operand = |b: Operand| match b {

@@ -326,7 +326,6 @@ pub mod c {
         WSCALE = 63;
     }
     /// Bits of FA: context word 0 bits 7:0 moved down by 1, bit 0 stream mode.
-    #[allow(missing_docs)]
     #[allow(missing_docs, reason = "named after what they say")]
     pub mod fa {
         pub const STREAM: u8 = 0;

@@ -1,7 +1,9 @@
 //! `ironwarp perf`: throughput of one operation between two hosts.
 
 use super::options::{CommandError, LinkOptions, RunOptions, peak_rss_bytes};
-use crate::lab::Lab;
+use crate::emulated::{Cause, Meter, Spent};
+use crate::engine::Engine;
+use crate::lab::{Lab, NAMES};
 use crate::limit::Traffic;
 use clap::ValueEnum;
 use ironwarp_driver::transport::Wait;
@@ -75,6 +77,38 @@ struct Report {
     messages_per_second: f64,
     retransmissions: u64,
     peak_rss_bytes: u64,
+    /// Of the left and the right device, if they have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sequencer: Option<[Sequencer; 2]>,
+}
+
+/// What a device's sequencer did, in cycles.
+#[derive(Debug, Serialize)]
+struct Sequencer {
+    cycles_per_message: f64,
+    frames_received: u64,
+    cycles_per_frame_received: f64,
+    frames_sent: u64,
+    cycles_per_frame_sent: f64,
+    register_writes: u64,
+    cycles_per_register_write: f64,
+}
+
+impl Sequencer {
+    fn new(before: &Meter, after: &Meter, messages: u64) -> Self {
+        let spent = |cause| after.spent(cause) - before.spent(cause);
+        let per = |spent: Spent| spent.cycles as f64 / spent.runs.max(1) as f64;
+        let (received, sent, writes) = (spent(Cause::Receive), spent(Cause::Transmit), spent(Cause::Write));
+        Self {
+            cycles_per_message: (after.cycles() - before.cycles()) as f64 / messages as f64,
+            frames_received: received.runs,
+            cycles_per_frame_received: per(received),
+            frames_sent: sent.runs,
+            cycles_per_frame_sent: per(sent),
+            register_writes: writes.runs,
+            cycles_per_register_write: per(writes),
+        }
+    }
 }
 
 /// One host's part: its connections and the work of each.
@@ -95,10 +129,12 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     let mut bench = Bench { args, size, sides: [side(&lab, 0, args, size)?, side(&lab, 1, args, size)?] };
     bench.connect(&lab)?;
     let before = retransmissions(&lab)?;
+    let meters = lab.meters.each_ref().map(|meter| meter.as_ref().clone());
     let (wall, start) = (Instant::now(), lab.hosts[0].now());
     bench.transfer(&lab)?;
     let (wall_seconds, sim_nanos) = (wall.elapsed().as_secs_f64(), lab.hosts[0].now() - start);
     bench.verify()?;
+    let after = lab.meters.each_ref().map(|meter| meter.as_ref().clone());
     let retransmissions = retransmissions(&lab)? - before;
     lab.world().finish_capture()?;
     let directions = 1 + u64::from(args.bidir);
@@ -124,6 +160,8 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         messages_per_second: messages as f64 / seconds,
         retransmissions,
         peak_rss_bytes: peak_rss_bytes(),
+        sequencer: (args.run.engine == Engine::Micro)
+            .then(|| [0, 1].map(|node| Sequencer::new(&meters[node], &after[node], messages))),
     };
     if args.json {
         let text = serde_json::to_string(&report).map_err(std::io::Error::other)?;
@@ -299,4 +337,13 @@ fn print(report: &Report) {
     );
     println!("  retransmissions   {}", report.retransmissions);
     println!("  memory            {} MB at most", report.peak_rss_bytes / 1_000_000);
+    for (name, sequencer) in NAMES.iter().zip(report.sequencer.iter().flatten()) {
+        println!(
+            "  {name:<5} sequencer   {:.0} cycles a message, {:.0} a frame received, {:.0} a frame sent, {:.0} a register write",
+            sequencer.cycles_per_message,
+            sequencer.cycles_per_frame_received,
+            sequencer.cycles_per_frame_sent,
+            sequencer.cycles_per_register_write,
+        );
+    }
 }

@@ -171,10 +171,7 @@ impl Engines {
         match to {
             port::DMAC => {
                 while let Some(command) = self.reads.pop() {
-                    match reader::read(&command, &*self.dma) {
-                        Some(reply) => self.replies.extend(reply),
-                        None => self.refuse(format!("reader: the address of {command:x?} is no word's")),
-                    }
+                    self.replies.extend(reader::read(&command, &*self.dma));
                 }
             }
             port::WALKC => {

@@ -8,11 +8,14 @@ mod coverage;
 mod engines;
 #[cfg(test)]
 mod memory;
+mod meter;
 pub mod reader;
 pub mod rx;
 pub mod tx;
 pub mod walker;
 pub mod writer;
+
+pub use meter::{Cause, Meter, Spent};
 
 use engines::Engines;
 use ironwarp_micro::asm::Program;
@@ -20,7 +23,6 @@ use ironwarp_micro::interp::{Machine, Ports, Step, Trap};
 use ironwarp_micro::layout::Sizes;
 use ironwarp_proto::pins::{Device, Dma, Frame, Nanos};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use thiserror::Error;
 
 /// Nanoseconds in a unit of the sequencer's time, log2.
@@ -54,19 +56,6 @@ pub enum Fault {
     Engine(String),
 }
 
-/// What a device has done, shared with whoever measures it.
-#[derive(Debug, Default)]
-pub struct Meter {
-    cycles: AtomicU64,
-}
-
-impl Meter {
-    /// Cycles in which the sequencer did not wait.
-    pub fn cycles(&self) -> u64 {
-        self.cycles.load(Ordering::Relaxed)
-    }
-}
-
 /// The device.
 pub struct Emulated {
     program: Arc<Program>,
@@ -91,7 +80,7 @@ impl Emulated {
             trace,
             meter,
         };
-        device.run("boot");
+        device.run(Cause::Boot);
         device
     }
 
@@ -106,16 +95,18 @@ impl Emulated {
     }
 
     /// Run until there is nothing more to do.
-    fn run(&mut self, why: &str) {
+    fn run(&mut self, cause: Cause) {
         if self.fault.is_some() {
             return;
         }
         if self.trace {
-            eprintln!("{} at {} ns", why, self.now);
+            eprintln!("{cause:?} at {} ns", self.now);
         }
         let mut cycles = 0;
         let result = self.settle(&mut cycles);
-        self.meter.cycles.fetch_add(cycles, Ordering::Relaxed);
+        let cause =
+            if cause == Cause::Transmit && self.engines.frames.is_empty() { Cause::Idle } else { cause };
+        self.meter.add(cause, cycles);
         if let Err(fault) = result {
             self.stand_still(fault);
         }
@@ -168,7 +159,7 @@ impl Device for Emulated {
     fn read32(&mut self, now: Nanos, offset: u32) -> u32 {
         self.set_time(now);
         self.engines.host.extend([offset & 0xff_ffff, 0]);
-        self.run("register read");
+        self.run(Cause::Read);
         let answer = self.engines.answers.pop_front();
         if answer.is_none() && self.fault.is_none() {
             self.stand_still(Fault::NoAnswer);
@@ -180,13 +171,13 @@ impl Device for Emulated {
     fn write32(&mut self, now: Nanos, offset: u32, value: u32) {
         self.set_time(now);
         self.engines.host.extend([offset & 0xff_ffff | 1 << 31, value]);
-        self.run("register write");
+        self.run(Cause::Write);
     }
 
     fn receive(&mut self, now: Nanos, frame: &[u8]) {
         self.set_time(now);
         self.engines.receiver.frame(frame);
-        self.run("frame");
+        self.run(Cause::Receive);
         let lost = self.engines.receiver.overflow();
         if lost > 0 {
             tracing::warn!("{lost} frames did not fit the receive ring");
@@ -197,7 +188,7 @@ impl Device for Emulated {
         self.set_time(now);
         if self.engines.frames.is_empty() {
             self.engines.room = 1;
-            self.run("transmit");
+            self.run(Cause::Transmit);
             self.engines.room = 0;
         }
         let frame = self.engines.frames.pop_front();
@@ -206,7 +197,7 @@ impl Device for Emulated {
 
     fn advance(&mut self, now: Nanos) {
         self.set_time(now);
-        self.run("time");
+        self.run(Cause::Time);
     }
 
     fn next_event(&self) -> Option<Nanos> {

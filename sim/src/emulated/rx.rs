@@ -102,7 +102,7 @@ impl Receiver {
 
     /// `len` bytes of the ring from a ring byte address.
     pub fn bytes(&self, from: usize, len: usize) -> Vec<u8> {
-        let byte = |at: usize| self.ring[at / 4 & (self.ring.len() - 1)].to_le_bytes()[at % 4];
+        let byte = |at: usize| self.ring[(at / 4) & (self.ring.len() - 1)].to_le_bytes()[at % 4];
         (from..from + len).map(byte).collect()
     }
 
@@ -160,7 +160,7 @@ impl Receiver {
             let padded: Vec<u8> = [0; PAD].iter().chain(frame).copied().collect();
             for word in words(&padded) {
                 self.ring[self.head] = word;
-                self.head = self.head + 1 & self.ring.len() - 1;
+                self.head = (self.head + 1) & (self.ring.len() - 1);
             }
         }
         self.describe(class, start, hash, injected, frame.len());

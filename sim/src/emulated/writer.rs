@@ -151,7 +151,7 @@ mod tests {
             let to_marker = if start == 0 { 506 } else { start * 4 - 2 };
             let cut = cut % (ulpdu.len() + 1);
             let c0 = |len: usize| op::PLACE | 1 << 4 | u32::from(host) << 6 | (len as u32) << 16;
-            let from = [16 + lead | to_marker << 16, 0x1000 + to as u32, 0, 0x2000 + lead, 0];
+            let from = [(16 + lead) | (to_marker << 16), 0x1000 + to as u32, 0, 0x2000 + lead, 0];
             let words = length(c0(0)).unwrap() - 1;
             let execute = |writer: &mut Writer, receiver: &mut Receiver, c0: u32, rest: [u32; 5]| {
                 let command: Vec<u32> = std::iter::once(c0).chain(rest).take(words + 1).collect();

@@ -3,7 +3,7 @@
 //! | file | part | model |
 //! |---|---|---|
 //! | `main` | boot, dispatch, ready queue, alarm | `mod.rs` |
-//! | `host`, `command` | registers, window, commands, doorbells | `registers.rs`, `qp.rs` |
+//! | `host`, `window`, `command` | registers, window, commands, doorbells | `registers.rs`, `qp.rs` |
 //! | `event`, `cq`, `srq`, `raw` | what the host is told | `host.rs`, `cq.rs`, `srq.rs` |
 //! | `region` | the region table | `region.rs` |
 //! | `stop` | errors of a QP | `qp.rs` |
@@ -44,7 +44,7 @@
 //! * `judge`: doorbell A1 against the index A0 of a ring of A3 entries with room for A2; R0 = 0 it is taken, 1 stale, 2 impossible; R1 the new
 //!   index. Changes T15, R0, R1 only.
 //! * `scale`: R0 = A0 ticks in units of 1024 ns, at most 2^30. Keeps T0..T7.
-//! * `lookup`: A0 hash, A1..A3 = D3..D5; R0 = QP + 1, which then is the current one, or 0. Changes T14, T15, R0 only.
+//! * `lookup`: A0 hash, A1..A3 = D3..D5; R0 = QP + 1, which then is the current one, or 0. Changes T14, T15, R0, R1 only.
 //! * `injected`: the descriptor of an injected frame was read. Changes T14 only.
 //! * Before its own PLACE and WORDS every routine says whose they are: `pack(WRITER, QPN, 5)`.
 //!
@@ -93,13 +93,14 @@ mod stream;
 mod timers;
 mod transmit;
 mod untagged;
+mod window;
 mod work;
 
 use crate::asm::{Asm, AsmError, Program};
 use crate::layout::{Sizes, g};
 
 /// Words of the ROM of a `full` device.
-pub const ROM: usize = 4096;
+pub const ROM: usize = 8192;
 
 /// Assemble the program of a device.
 pub fn assemble(sizes: &Sizes) -> Result<Program, AsmError> {
@@ -108,6 +109,7 @@ pub fn assemble(sizes: &Sizes) -> Result<Program, AsmError> {
     main::define(p, sizes);
     host::define(p, sizes);
     command::define(p, sizes);
+    window::define(p, sizes);
     event::define(p, sizes);
     cq::define(p, sizes);
     srq::define(p, sizes);

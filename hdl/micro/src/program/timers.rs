@@ -219,7 +219,7 @@ fn earliest(p: &mut Asm, at: crate::isa::Word) {
     p.bind(end);
 }
 
-/// Timers of the current QP that are due, and its next deadline.
+/// Timers of the current QP that are due; arms the alarm for its next deadline.
 fn on_time(p: &mut Asm) {
     p.mov(R0, 0);
     p.ret_if(bit(FB, fb::DEAD));
@@ -262,4 +262,7 @@ fn on_time(p: &mut Asm) {
     p.ldt(T13, TQ, KEEPALIVE);
     p.loh(T1, T13);
     p.if_(ne(T1, 0), |p| p.call("keep_alive"));
+    p.ret_if(eq(R0, 0));
+    p.mov(A0, R1);
+    p.call("arm");
 }

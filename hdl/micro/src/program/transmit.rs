@@ -447,6 +447,7 @@ fn build(p: &mut Asm, sizes: &Sizes) {
         p.goto(next);
         p.bind(end);
         p.mov(port::TX, 7);
+        p.mov(R0, 1);
         p.ret();
         // Bytes that the peer may have seen can no longer be built: only RST is left.
         p.bind(lost);
@@ -454,6 +455,7 @@ fn build(p: &mut Asm, sizes: &Sizes) {
         p.mov(A0, CAUSE_FATAL);
         p.mov(A1, 0);
         p.call("stop");
+        p.mov(R0, 0);
     });
 }
 
