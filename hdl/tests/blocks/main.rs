@@ -2,8 +2,10 @@
 
 mod common;
 mod crc32c;
+mod fifo;
 mod lint;
 mod markers;
+mod ram;
 mod rotator;
 mod trap;
 mod window;
