@@ -18,5 +18,6 @@ pub mod fb;
 pub mod mem;
 pub mod mpa;
 pub mod ports;
+pub mod rx;
 pub mod seq;
 pub mod stream;

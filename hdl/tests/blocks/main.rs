@@ -6,6 +6,7 @@ mod fifo;
 mod lint;
 mod markers;
 mod ram;
+mod receive;
 mod rotator;
 mod trap;
 mod window;
