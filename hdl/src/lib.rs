@@ -7,6 +7,7 @@
 //! * [`fb`]: the bit vectors
 //! * [`stream`]: the stream between blocks
 //! * [`ports`]: the ports of any block, for benches and tools
+//! * [`mem`]: RAM and FIFO
 //! * [`crc`], [`align`], [`seq`], [`mpa`]: the blocks
 //!
 //! One clock, called `clock` everywhere, rising edge; registers start as zero; there is no reset here.
@@ -18,6 +19,7 @@ pub mod fb;
 pub mod mem;
 pub mod mpa;
 pub mod ports;
+pub mod rx;
 pub mod seq;
 pub mod stream;
 pub mod tx;

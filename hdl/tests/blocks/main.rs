@@ -2,8 +2,11 @@
 
 mod common;
 mod crc32c;
+mod fifo;
 mod lint;
 mod markers;
+mod ram;
+mod receive;
 mod rotator;
 mod sequencer;
 mod transmit;
