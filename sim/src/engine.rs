@@ -1,6 +1,6 @@
 //! Engines: what can play the device.
 
-use crate::emulated::{Emulated, Meter};
+use crate::emulated::{Build, Emulated, Latency, Meter, Timed};
 use crate::model::{Model, ModelConfig};
 use clap::ValueEnum;
 use ironwarp_micro::asm::{AsmError, Program};
@@ -18,10 +18,14 @@ pub enum Engine {
     Model,
     /// The program of the RTL on an interpreter, with models of the engines around it.
     Micro,
+    /// As micro, in the time of the RTL.
+    Timed,
 }
 
 /// Name of the variable that chooses the engine of tests.
 pub const VARIABLE: &str = "IRONWARP_ENGINE";
+/// Half a microsecond at 62.5 MHz, as on a bus to memory that others use too.
+const LATENCY: Latency = Latency { memory: 32 };
 /// Words that T addresses reach.
 const TABLE_MAX: usize = 1 << 16;
 
@@ -29,7 +33,7 @@ const TABLE_MAX: usize = 1 << 16;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum EngineError {
     /// The variable names none.
-    #[error("{VARIABLE} is '{0}'; give model or micro")]
+    #[error("{VARIABLE} is '{0}'; give model, micro or timed")]
     Unknown(String),
     /// Too large.
     #[error("a device of this size needs {0} words of table memory; the sequencer reaches {TABLE_MAX}")]
@@ -45,6 +49,7 @@ impl Engine {
         match self {
             Engine::Model => "model",
             Engine::Micro => "micro",
+            Engine::Timed => "timed",
         }
     }
 
@@ -73,12 +78,16 @@ impl Engine {
     ) -> Result<Box<dyn Device>, EngineError> {
         match self {
             Engine::Model => Ok(Box::new(Model::new(*config, dma))),
-            Engine::Micro => {
+            Engine::Micro | Engine::Timed => {
                 let sizes = sizes(config);
                 if sizes.table() > TABLE_MAX {
                     return Err(EngineError::TooLarge(sizes.table()));
                 }
-                Ok(Box::new(Emulated::new(program(&sizes)?, &sizes, dma, meter)))
+                let build = Build { program: program(&sizes)?, sizes, meter };
+                Ok(match self {
+                    Engine::Timed => Box::new(Timed::new(&build, dma, LATENCY)),
+                    _ => Box::new(Emulated::new(&build, dma)),
+                })
             }
         }
     }

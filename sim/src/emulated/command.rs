@@ -11,36 +11,42 @@ pub struct Commands {
     length: Length,
     partial: Vec<u32>,
     need: usize,
-    whole: VecDeque<Vec<u32>>,
+    whole: Delayed<Vec<u32>>,
 }
 
 impl Commands {
     /// Of an engine with this format.
     pub fn new(length: Length) -> Self {
-        Self { length, partial: Vec::new(), need: 0, whole: VecDeque::new() }
+        Self { length, partial: Vec::new(), need: 0, whole: Delayed::default() }
     }
 
-    /// The next word; `false` if it begins no command. True with the command it completes.
-    pub fn push(&mut self, word: u32) -> bool {
+    /// The next word; `None` if it begins no command, else whether it completes one.
+    pub fn push(&mut self, word: u32) -> Option<bool> {
         if self.partial.is_empty() {
-            let Some(need) = (self.length)(word) else { return false };
-            self.need = need;
+            self.need = (self.length)(word)?;
         }
         self.partial.push(word);
-        if self.partial.len() == self.need {
-            self.whole.push_back(std::mem::take(&mut self.partial));
-        }
-        true
+        Some(self.partial.len() == self.need)
     }
 
-    /// The next command.
-    pub fn pop(&mut self) -> Option<Vec<u32>> {
-        self.whole.pop_front()
+    /// The command that the last word has completed.
+    pub fn complete(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.partial)
     }
 
-    /// The command that the last word completed.
-    pub fn completed(&self) -> Option<&[u32]> {
-        self.whole.back().filter(|_| self.partial.is_empty()).map(Vec::as_slice)
+    /// Keep a command until cycle `at`.
+    pub fn defer(&mut self, at: u64, command: Vec<u32>) {
+        self.whole.push(at, command);
+    }
+
+    /// The commands kept.
+    pub fn deferred(&mut self) -> &mut Delayed<Vec<u32>> {
+        &mut self.whole
+    }
+
+    /// When the first of them is due.
+    pub fn next(&self) -> Option<u64> {
+        self.whole.next()
     }
 
     /// Whether no command waits.
@@ -51,6 +57,39 @@ impl Commands {
     /// Words of a command that is not complete.
     pub fn unfinished(&self) -> &[u32] {
         &self.partial
+    }
+}
+
+/// Things in order that are there from a cycle on.
+#[derive(Debug)]
+pub struct Delayed<T>(VecDeque<(u64, T)>);
+
+impl<T> Default for Delayed<T> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<T> Delayed<T> {
+    /// Behind the others, and not before them.
+    pub fn push(&mut self, at: u64, item: T) {
+        self.0.push_back((at, item));
+    }
+    /// The first, if it is there at cycle `now`.
+    pub fn pop(&mut self, now: u64) -> Option<T> {
+        if self.next()? <= now { self.0.pop_front().map(|(_, item)| item) } else { None }
+    }
+    /// When the first is there.
+    pub fn next(&self) -> Option<u64> {
+        self.0.front().map(|(at, _)| *at)
+    }
+    /// Whether the first is there.
+    pub fn is_ready(&self, now: u64) -> bool {
+        self.next().is_some_and(|at| at <= now)
+    }
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 

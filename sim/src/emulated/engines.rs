@@ -1,9 +1,10 @@
 //! The engines around the sequencer, behind its ports.
 //!
-//! Reads are done when they are commanded; writes and frames are done as late as the document allows: when the sequencer
-//! waits, stalls or reads DRAIN or TXDRAIN. A program that forgets to wait for them thus shows it.
+//! Untimed, reads are done when they are commanded; writes and frames are done as late as the document allows: when the
+//! sequencer waits, stalls or reads DRAIN or TXDRAIN. A program that forgets to wait for them thus shows it. Timed, each
+//! engine takes its cycles, beside the sequencer.
 
-use super::command::{Commands, address};
+use super::command::{Commands, Delayed, address};
 use super::rx::Receiver;
 use super::tx::{Outcome, Transmitter};
 use super::walker::{Packets, Stretch, walk};
@@ -18,10 +19,29 @@ use std::sync::Arc;
 
 /// Frames to inject that the transmit ring holds at least.
 const INJECTED: usize = 4;
+/// Later than anything.
+const PUT_OFF: u64 = u64::MAX;
 
 /// Words of a walker command.
 fn walk_length(_: u32) -> Option<usize> {
     Some(4)
+}
+
+/// How long engines take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Latency {
+    /// From the command of a read or write of host memory to its first word or its response, cycles. Every word is
+    /// a cycle more.
+    pub memory: u64,
+}
+
+/// When each engine has done what it was told.
+#[derive(Debug, Default)]
+struct Busy {
+    walker: u64,
+    writer: u64,
+    reader: u64,
+    transmitter: u64,
 }
 
 /// All of them.
@@ -29,6 +49,10 @@ pub struct Engines {
     dma: Arc<dyn Dma>,
     /// The time pins.
     pub now: u32,
+    /// Cycles so far, if time counts.
+    pub cycle: u64,
+    latency: Option<Latency>,
+    busy: Busy,
     /// Receive path.
     pub receiver: Receiver,
     packets: Packets,
@@ -37,7 +61,7 @@ pub struct Engines {
     pub writer: Writer,
     writes: Commands,
     reads: Commands,
-    replies: VecDeque<u32>,
+    replies: Delayed<u32>,
     transmitter: Transmitter,
     sends: Commands,
     /// Frames begun and not finished.
@@ -58,18 +82,21 @@ pub struct Engines {
 }
 
 impl Engines {
-    /// At reset, with a receive ring of `2^log2_rx_ring` words; `trace` prints commands.
-    pub fn new(log2_rx_ring: u8, dma: Arc<dyn Dma>, trace: bool) -> Self {
+    /// At reset, with a receive ring of `2^log2_rx_ring` words; without `latency` no time passes; `trace` prints commands.
+    pub fn new(log2_rx_ring: u8, dma: Arc<dyn Dma>, latency: Option<Latency>, trace: bool) -> Self {
         Self {
             dma,
             now: 0,
+            cycle: 0,
+            latency,
+            busy: Busy::default(),
             receiver: Receiver::new(log2_rx_ring),
             packets: Packets::default(),
             walks: Commands::new(walk_length),
             writer: Writer::default(),
             writes: Commands::new(writer::length),
             reads: Commands::new(reader::length),
-            replies: VecDeque::new(),
+            replies: Delayed::default(),
             transmitter: Transmitter::default(),
             sends: Commands::new(tx::length),
             begun: 0,
@@ -89,28 +116,45 @@ impl Engines {
         self.alarm
     }
 
-    /// Do what was put off. Tells whether there was anything.
+    /// Do what is due at the present cycle.
+    pub fn tick(&mut self) {
+        self.send(self.cycle);
+        self.write_out(self.cycle);
+    }
+
+    /// Do all that was put off. Tells whether there was anything.
     pub fn work(&mut self) -> bool {
         let idle = self.sends.is_empty() && self.writes.is_empty();
-        self.send();
-        self.write_out();
+        self.send(PUT_OFF);
+        self.write_out(PUT_OFF);
         !idle
     }
 
-    /// Commands of which words are missing: the sequencer must not rest on one.
-    pub fn unfinished(&self) -> bool {
-        let engines = [&self.walks, &self.writes, &self.reads, &self.sends];
-        engines.iter().any(|commands| !commands.unfinished().is_empty()) || self.transmitter.is_building()
+    /// The next cycle at which an engine will have done something.
+    pub fn next(&self) -> Option<u64> {
+        let times = [self.writes.next(), self.sends.next(), self.replies.next(), self.packets.next()];
+        times.into_iter().flatten().filter(|at| *at > self.cycle).min()
     }
 
-    fn write_out(&mut self) {
-        while let Some(command) = self.writes.pop() {
+    /// Whether words of a command are missing: the sequencer must not rest then.
+    pub fn unfinished(&self) -> bool {
+        let engines = [&self.walks, &self.writes, &self.reads, &self.sends];
+        engines.iter().any(|commands| !commands.unfinished().is_empty())
+    }
+
+    /// Whether a frame was begun that cannot end.
+    pub fn half_sent(&self) -> bool {
+        self.sends.is_empty() && self.transmitter.is_building()
+    }
+
+    fn write_out(&mut self, now: u64) {
+        while let Some(command) = self.writes.deferred().pop(now) {
             self.writer.execute(&command, &mut self.receiver, &*self.dma);
         }
     }
 
-    fn send(&mut self) {
-        while let Some(command) = self.sends.pop() {
+    fn send(&mut self, now: u64) {
+        while let Some(command) = self.sends.deferred().pop(now) {
             let outcome = self.transmitter.execute(&command, &*self.dma);
             if outcome != Outcome::More {
                 self.begun = self.begun.saturating_sub(1);
@@ -132,8 +176,8 @@ impl Engines {
     fn walk(&mut self, command: &[u32]) {
         let [first, from, to_marker, high] = [command[0], command[1], command[2], command[3]];
         let bit = |n: u32| first >> n & 1 != 0;
-        let len = (first >> 16) as usize;
-        let bytes = if bit(2) {
+        let (host, len) = (bit(2), (first >> 16) as usize);
+        let bytes = if host {
             // In words: an FPDU may have more bytes than 16 bits can say.
             let mut bytes = vec![0; 4 * len];
             if len > 0 && self.dma.read(address(from, high), &mut bytes).is_err() {
@@ -144,12 +188,49 @@ impl Engines {
         } else {
             self.receiver.bytes(from as usize, len)
         };
-        let stretch = Stretch { markers: bit(0), crc: bit(1), to_marker };
-        let packets = walk(&bytes, stretch);
-        if self.trace {
-            packets.iter().for_each(|packet| eprintln!("    walker says {packet:x?}"));
+        let start = self.busy.walker.max(self.cycle);
+        for packet in walk(&bytes, Stretch { markers: bit(0), crc: bit(1), to_marker }) {
+            if self.trace {
+                eprintln!("    walker says {packet:x?}");
+            }
+            if let Some(latency) = self.latency {
+                let words = u64::from(packet[1] + packet[2]) / 4;
+                self.busy.walker = start + if host { latency.memory } else { 0 } + words;
+            }
+            self.packets.push(self.busy.walker, packet);
         }
-        self.packets.extend(packets);
+    }
+
+    /// When a write command is done: untimed, not before it is forced.
+    fn written_at(&mut self, command: &[u32]) -> u64 {
+        let Some(latency) = self.latency else { return PUT_OFF };
+        let words = match command[0] & 15 {
+            1 => u64::from(command[0] >> 16) / 4,
+            2 => command.len() as u64,
+            _ => 1,
+        };
+        // Writes follow each other closely; what a response takes, all of them take.
+        self.busy.writer = self.busy.writer.max(self.cycle) + words;
+        self.busy.writer + latency.memory
+    }
+
+    fn sent_at(&mut self, command: &[u32]) -> u64 {
+        let Some(latency) = self.latency else { return PUT_OFF };
+        let cycles = match command[0] & 15 {
+            5 => latency.memory + u64::from(command[0] >> 16) / 4,
+            _ => command.len() as u64,
+        };
+        self.busy.transmitter = self.busy.transmitter.max(self.cycle) + cycles;
+        self.busy.transmitter
+    }
+
+    fn read(&mut self, command: &[u32]) {
+        let reply = reader::read(command, &*self.dma);
+        let first = self.latency.map_or(0, |latency| self.busy.reader.max(self.cycle) + latency.memory);
+        for (at, word) in (first..).zip(reply) {
+            self.replies.push(if self.latency.is_some() { at } else { 0 }, word);
+            self.busy.reader = (at + 1).saturating_sub(self.latency.map_or(0, |latency| latency.memory));
+        }
     }
 
     fn command(&mut self, to: Word, value: u32) {
@@ -159,50 +240,53 @@ impl Engines {
             port::WALKC => ("walker", &mut self.walks),
             _ => ("transmit engine", &mut self.sends),
         };
-        let begins = commands.unfinished().is_empty();
-        if !commands.push(value) {
-            return self.refuse(format!("{name}: no command begins with {value:#010x}"));
-        }
-        if self.trace
-            && let Some(command) = commands.completed()
-        {
+        let command = match commands.push(value) {
+            None => return self.refuse(format!("{name}: no command begins with {value:#010x}")),
+            Some(false) => return,
+            Some(true) => commands.complete(),
+        };
+        if self.trace {
             eprintln!("    {name} {command:x?}");
         }
         match to {
-            port::DMAC => {
-                while let Some(command) = self.reads.pop() {
-                    self.replies.extend(reader::read(&command, &*self.dma));
-                }
+            port::DMAC => self.read(&command),
+            port::WALKC => self.walk(&command),
+            port::WRITER => {
+                let at = self.written_at(&command);
+                self.writes.defer(at, command);
             }
-            port::WALKC => {
-                while let Some(command) = self.walks.pop() {
-                    self.walk(&command);
-                }
+            _ => {
+                self.begun += usize::from(command[0] & 15 == 1);
+                let at = self.sent_at(&command);
+                self.sends.defer(at, command);
             }
-            port::TX if begins && value & 15 == 1 => self.begun += 1,
-            _ => {}
         }
     }
 }
 
 impl Ports for Engines {
     fn read(&mut self, address: u8) -> Option<u32> {
+        let cycle = self.cycle;
         match Word(address) {
             port::RXD => self.receiver.descriptor(),
             port::HOST => self.host.pop_front(),
-            port::DMA => self.replies.pop_front(),
+            port::DMA => self.replies.pop(cycle),
             port::WALK => self.packets.word(),
-            port::WALK_FIRST => self.packets.first(),
+            port::WALK_FIRST => self.packets.first(cycle),
             port::DRAIN => {
-                self.write_out();
-                Some(self.writer.drain())
+                if self.latency.is_none() {
+                    self.write_out(PUT_OFF);
+                }
+                self.writes.is_empty().then(|| self.writer.drain())
             }
             port::NOW => Some(self.now),
             port::TXERR => Some(self.failed.pop_front().map_or(0, |tag| 1 << 31 | u32::from(tag))),
             port::WERR => Some(self.writer.pending()),
             port::TXDRAIN => {
-                self.send();
-                Some(0)
+                if self.latency.is_none() {
+                    self.send(PUT_OFF);
+                }
+                self.sends.is_empty().then_some(0)
             }
             _ => {
                 self.refuse(format!("there is no port {address} to read"));
@@ -215,9 +299,11 @@ impl Ports for Engines {
         match Word(address) {
             port::RXD => self.receiver.has_descriptor(),
             port::HOST => !self.host.is_empty(),
-            port::DMA => !self.replies.is_empty(),
+            port::DMA => self.replies.is_ready(self.cycle),
             port::WALK => self.packets.has_word(),
-            port::WALK_FIRST => self.packets.is_ready(),
+            port::WALK_FIRST => self.packets.is_ready(self.cycle),
+            port::DRAIN => self.latency.is_none() || self.writes.is_empty(),
+            port::TXDRAIN => self.latency.is_none() || self.sends.is_empty(),
             _ => true,
         }
     }
@@ -245,12 +331,12 @@ impl Ports for Engines {
         [
             (cond::RXD, self.receiver.has_descriptor()),
             (cond::HOST, !self.host.is_empty()),
-            (cond::WALK, self.packets.is_ready()),
+            (cond::WALK, self.packets.is_ready(self.cycle)),
             (cond::ALARM, due),
             (cond::TX_ROOM, self.frames.len() + self.begun < self.room),
             (cond::TXERR, !self.failed.is_empty()),
             (cond::WERR, self.writer.has_error()),
-            (cond::DMA, !self.replies.is_empty()),
+            (cond::DMA, self.replies.is_ready(self.cycle)),
             (cond::INJECT_ROOM, self.begun < INJECTED),
             (cond::TX_IDLE, !sending && self.frames.is_empty()),
         ]

@@ -1,9 +1,10 @@
 //! The RTL in software: the device's program on the interpreter, with functional models of the engines around it.
 //!
-//! It does what the RTL does, instruction by instruction and byte by byte, but engines take no time. The models of the engines
-//! are what the RTL blocks are compared with.
+//! It does what the RTL does, instruction by instruction and byte by byte. The models of the engines are what the RTL blocks
+//! are compared with. [`Emulated`] takes no time; [`Timed`] takes about that of the RTL.
 
 mod command;
+mod core;
 mod coverage;
 mod engines;
 #[cfg(test)]
@@ -11,158 +12,68 @@ mod memory;
 mod meter;
 pub mod reader;
 pub mod rx;
+mod timed;
 pub mod tx;
 pub mod walker;
 pub mod writer;
 
+pub use core::{Build, Fault};
+pub use engines::Latency;
 pub use meter::{Cause, Meter, Spent};
+pub use timed::Timed;
 
-use engines::Engines;
-use ironwarp_micro::asm::Program;
-use ironwarp_micro::interp::{Machine, Ports, Step, Trap};
-use ironwarp_micro::layout::Sizes;
+use core::Core;
 use ironwarp_proto::pins::{Device, Dma, Frame, Nanos};
 use std::sync::Arc;
-use thiserror::Error;
 
-/// Nanoseconds in a unit of the sequencer's time, log2.
-const LOG2_UNIT: u32 = 10;
-/// Instructions without a rest after which the program is taken to hang.
-const MOST_STEPS: u64 = 20_000_000;
-
-/// Why the device stands still.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Fault {
-    /// The program did what the sequencer does not define.
-    #[error(transparent)]
-    Trap(#[from] Trap),
-    /// The program waits for a port that will never be ready.
-    #[error("a port is not ready and never will be")]
-    Stalled,
-    /// The program does not come to rest.
-    #[error("no rest after {MOST_STEPS} instructions")]
-    Hangs,
-    /// It rests in the middle of a command to an engine.
-    #[error("at rest in the middle of a command")]
-    Unfinished,
-    /// It rests without having handled what it was given.
-    #[error("at rest, but COND is {0:#x}: a request, descriptor, reply or packet was left")]
-    Left(u32),
-    /// A register read was not answered.
-    #[error("a register read was not answered")]
-    NoAnswer,
-    /// An engine was given something that it does not do.
-    #[error("{0}")]
-    Engine(String),
-}
-
-/// The device.
+/// The device without time: with each call it does all there is to do.
 pub struct Emulated {
-    program: Arc<Program>,
-    machine: Machine,
-    engines: Engines,
+    core: Core,
     now: Nanos,
-    fault: Option<Fault>,
-    trace: bool,
-    meter: Arc<Meter>,
 }
 
 impl Emulated {
     /// A device after reset: the program has booted.
-    pub fn new(program: Arc<Program>, sizes: &Sizes, dma: Arc<dyn Dma>, meter: Arc<Meter>) -> Self {
-        let trace = std::env::var_os("IRONWARP_TRACE").is_some_and(|value| value != "0");
-        let mut device = Self {
-            machine: Machine::new(&program, 1 << sizes.log2_qps, sizes.table()),
-            engines: Engines::new(sizes.log2_rx_ring, dma, trace),
-            program,
-            now: 0,
-            fault: None,
-            trace,
-            meter,
-        };
+    pub fn new(build: &Build, dma: Arc<dyn Dma>) -> Self {
+        let mut device = Self { core: Core::new(build, dma, None), now: 0 };
         device.run(Cause::Boot);
         device
     }
 
     /// What has stopped it for good.
     pub fn fault(&self) -> Option<&Fault> {
-        self.fault.as_ref()
+        self.core.fault()
     }
 
     fn set_time(&mut self, now: Nanos) {
         self.now = now;
-        self.engines.now = (now >> LOG2_UNIT) as u32;
+        self.core.set_time(now);
     }
 
     /// Run until there is nothing more to do.
     fn run(&mut self, cause: Cause) {
-        if self.fault.is_some() {
+        if self.core.is_dead() {
             return;
         }
-        if self.trace {
-            eprintln!("{cause:?} at {} ns", self.now);
-        }
-        let mut cycles = 0;
-        let result = self.settle(&mut cycles);
-        let cause =
-            if cause == Cause::Transmit && self.engines.frames.is_empty() { Cause::Idle } else { cause };
-        self.meter.add(cause, cycles);
-        if let Err(fault) = result {
-            self.stand_still(fault);
-        }
-    }
-
-    fn settle(&mut self, cycles: &mut u64) -> Result<(), Fault> {
-        for _ in 0..MOST_STEPS {
-            let step = self.machine.step(&mut self.engines)?;
-            match step {
-                Step::Ran(spent) => *cycles += u64::from(spent),
-                Step::Stalled | Step::Waiting if self.engines.work() => {}
-                Step::Stalled => return Err(Fault::Stalled),
-                Step::Waiting => return self.rest(),
+        self.core.say(cause, self.now);
+        match self.core.settle() {
+            Ok(cycles) => {
+                let idle = cause == Cause::Transmit && self.core.engines.frames.is_empty();
+                self.core.spend(if idle { Cause::Idle } else { cause }, cycles);
             }
-            if let Some(why) = self.engines.fault.take() {
-                return Err(Fault::Engine(why));
-            }
-            if self.trace && self.program.place(self.machine.pc).1 == 0 {
-                eprintln!("  {} (QP {})", self.program.place(self.machine.pc).0, self.machine.qp);
-            }
+            Err(fault) => self.core.stop(fault),
         }
-        Err(Fault::Hangs)
-    }
-
-    /// The program waits: has it done everything?
-    fn rest(&mut self) -> Result<(), Fault> {
-        use ironwarp_micro::layout::port::cond;
-        if self.engines.unfinished() {
-            return Err(Fault::Unfinished);
-        }
-        let handled = [cond::RXD, cond::HOST, cond::WALK, cond::ALARM, cond::TXERR, cond::DMA];
-        let left = self.engines.cond() & handled.iter().fold(0, |sum, bit| sum | 1 << bit);
-        if left != 0 {
-            return Err(Fault::Left(left));
-        }
-        Ok(())
-    }
-
-    fn stand_still(&mut self, fault: Fault) {
-        let (routine, offset) = self.program.place(self.machine.pc);
-        tracing::error!("the device stands still in '{routine}' + {offset}: {fault}");
-        if !tracing::dispatcher::has_been_set() {
-            eprintln!("the device stands still in '{routine}' + {offset}: {fault}");
-        }
-        self.fault = Some(fault);
     }
 }
 
 impl Device for Emulated {
     fn read32(&mut self, now: Nanos, offset: u32) -> u32 {
         self.set_time(now);
-        self.engines.host.extend([offset & 0xff_ffff, 0]);
+        self.core.engines.host.extend([offset & 0xff_ffff, 0]);
         self.run(Cause::Read);
-        let answer = self.engines.answers.pop_front();
-        if answer.is_none() && self.fault.is_none() {
-            self.stand_still(Fault::NoAnswer);
+        let answer = self.core.engines.answers.pop_front();
+        if answer.is_none() && !self.core.is_dead() {
+            self.core.stop(Fault::NoAnswer);
         }
         // As a bus without a device.
         answer.unwrap_or(u32::MAX)
@@ -170,15 +81,15 @@ impl Device for Emulated {
 
     fn write32(&mut self, now: Nanos, offset: u32, value: u32) {
         self.set_time(now);
-        self.engines.host.extend([offset & 0xff_ffff | 1 << 31, value]);
+        self.core.engines.host.extend([offset & 0xff_ffff | 1 << 31, value]);
         self.run(Cause::Write);
     }
 
     fn receive(&mut self, now: Nanos, frame: &[u8]) {
         self.set_time(now);
-        self.engines.receiver.frame(frame);
+        self.core.engines.receiver.frame(frame);
         self.run(Cause::Receive);
-        let lost = self.engines.receiver.overflow();
+        let lost = self.core.engines.receiver.overflow();
         if lost > 0 {
             tracing::warn!("{lost} frames did not fit the receive ring");
         }
@@ -186,13 +97,14 @@ impl Device for Emulated {
 
     fn transmit(&mut self, now: Nanos) -> Option<Frame> {
         self.set_time(now);
-        if self.engines.frames.is_empty() {
-            self.engines.room = 1;
+        if self.core.engines.frames.is_empty() {
+            // The frame is built when the wire is free, from what is known then.
+            self.core.engines.room = 1;
             self.run(Cause::Transmit);
-            self.engines.room = 0;
+            self.core.engines.room = 0;
         }
-        let frame = self.engines.frames.pop_front();
-        frame.filter(|_| self.fault.is_none())
+        let frame = self.core.engines.frames.pop_front();
+        frame.filter(|_| !self.core.is_dead())
     }
 
     fn advance(&mut self, now: Nanos) {
@@ -201,19 +113,10 @@ impl Device for Emulated {
     }
 
     fn next_event(&self) -> Option<Nanos> {
-        let alarm = self.engines.alarm().filter(|_| self.fault.is_none())?;
-        let ahead = alarm.wrapping_sub(self.engines.now) as i32;
-        let unit = (self.now >> LOG2_UNIT).saturating_add_signed(ahead.into());
-        Some((unit << LOG2_UNIT).max(self.now))
+        if self.core.is_dead() { None } else { self.core.alarm(self.now) }
     }
 
     fn interrupt(&self) -> bool {
-        self.fault.is_none() && self.engines.writer.interrupt
-    }
-}
-
-impl Drop for Emulated {
-    fn drop(&mut self) {
-        coverage::record(&self.program, &self.machine);
+        !self.core.is_dead() && self.core.engines.writer.interrupt
     }
 }

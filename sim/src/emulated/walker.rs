@@ -1,6 +1,6 @@
 //! The walker (docs/microarchitecture.md section 3): finds FPDUs, checks markers and CRC, shows headers.
 
-use super::command::words;
+use super::command::{Delayed, words};
 use ironwarp_proto::crc;
 use ironwarp_proto::mpa::fpdu::{CRC_LEN, LENGTH_LEN, fpdu_len};
 use ironwarp_proto::mpa::marker::{MARKER_LEN, Marker, MarkerPhase};
@@ -107,17 +107,21 @@ fn strip(covered: &[u8], phase: MarkerPhase, lead: usize, markers: bool) -> Opti
 #[derive(Debug, Default)]
 pub struct Packets {
     current: VecDeque<u32>,
-    next: VecDeque<Vec<u32>>,
+    next: Delayed<Vec<u32>>,
 }
 
 impl Packets {
-    /// Behind those there are.
-    pub fn extend(&mut self, packets: Vec<Vec<u32>>) {
-        self.next.extend(packets);
+    /// One more, which is there from cycle `at` on.
+    pub fn push(&mut self, at: u64, packet: Vec<u32>) {
+        self.next.push(at, packet);
     }
     /// Whether there is one behind the current one.
-    pub fn is_ready(&self) -> bool {
-        !self.next.is_empty()
+    pub fn is_ready(&self, now: u64) -> bool {
+        self.next.is_ready(now)
+    }
+    /// When it is there.
+    pub fn next(&self) -> Option<u64> {
+        self.next.next()
     }
     /// Whether the current one has more words.
     pub fn has_word(&self) -> bool {
@@ -128,8 +132,8 @@ impl Packets {
         self.current.pop_front()
     }
     /// First word of the next packet, which becomes the current one.
-    pub fn first(&mut self) -> Option<u32> {
-        self.current = self.next.pop_front()?.into();
+    pub fn first(&mut self, now: u64) -> Option<u32> {
+        self.current = self.next.pop(now)?.into();
         self.current.pop_front()
     }
 }
@@ -206,10 +210,12 @@ mod tests {
     #[test]
     fn words_come_packet_by_packet() {
         let mut packets = Packets::default();
-        packets.extend(vec![vec![1, 2, 3], vec![4]]);
-        assert_eq!((packets.word(), packets.is_ready()), (None, true));
-        assert_eq!((packets.first(), packets.word()), (Some(1), Some(2)));
-        assert_eq!((packets.first(), packets.word()), (Some(4), None));
-        assert_eq!((packets.first(), packets.is_ready()), (None, false));
+        packets.push(0, vec![1, 2, 3]);
+        packets.push(9, vec![4]);
+        assert_eq!((packets.word(), packets.is_ready(0)), (None, true));
+        assert_eq!((packets.first(0), packets.word()), (Some(1), Some(2)));
+        assert_eq!((packets.first(8), packets.next(), packets.word()), (None, Some(9), Some(3)));
+        assert_eq!((packets.first(9), packets.word()), (Some(4), None));
+        assert_eq!((packets.first(9), packets.is_ready(9)), (None, false));
     }
 }
