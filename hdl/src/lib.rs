@@ -14,12 +14,14 @@
 
 pub mod align;
 pub mod crc;
-pub mod dma_port;
+pub mod dma;
 pub mod fb;
+pub mod host;
 pub mod mem;
 pub mod mpa;
 pub mod ports;
 pub mod rx;
 pub mod seq;
 pub mod stream;
+pub mod top;
 pub mod tx;

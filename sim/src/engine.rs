@@ -2,6 +2,8 @@
 
 use crate::emulated::{Build, Emulated, Latency, Meter, Timed};
 use crate::model::{Model, ModelConfig};
+use crate::rtl::native::{Native, full_core};
+use crate::rtl::{Pace, RtlConfig, RtlDevice};
 use clap::ValueEnum;
 use ironwarp_micro::asm::{AsmError, Program};
 use ironwarp_micro::layout::Sizes;
@@ -20,6 +22,10 @@ pub enum Engine {
     Micro,
     /// As micro, in the time of the RTL.
     Timed,
+    /// The RTL in RustHDL's simulation, in its own time.
+    Rtl,
+    /// The RTL with a clock as fast as the caller wants: for tests at the pins.
+    RtlSettled,
 }
 
 /// Name of the variable that chooses the engine of tests.
@@ -33,7 +39,7 @@ const TABLE_MAX: usize = 1 << 16;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum EngineError {
     /// The variable names none.
-    #[error("{VARIABLE} is '{0}'; give model, micro or timed")]
+    #[error("{VARIABLE} is '{0}'; give model, micro, timed, rtl or rtl-settled")]
     Unknown(String),
     /// Too large.
     #[error("a device of this size needs {0} words of table memory; the sequencer reaches {TABLE_MAX}")]
@@ -49,6 +55,8 @@ impl Engine {
         match self {
             Engine::Model => "model",
             Engine::Micro => "micro",
+            Engine::Rtl => "rtl",
+            Engine::RtlSettled => "rtl-settled",
             Engine::Timed => "timed",
         }
     }
@@ -88,6 +96,14 @@ impl Engine {
                     Engine::Timed => Box::new(Timed::new(&build, dma, LATENCY)),
                     _ => Box::new(Emulated::new(&build, dma)),
                 })
+            }
+            Engine::Rtl | Engine::RtlSettled => {
+                let program = program(&Sizes::FULL)?;
+                let clocked = Pace::Clocked { period_ps: 1_000_000_000 / u64::from(Sizes::FULL.clock_khz) };
+                let pace = if self == Engine::Rtl { clocked } else { Pace::Settled };
+                let config = RtlConfig { pace, dma_latency: LATENCY.memory.into() };
+                let core = Native::new(full_core(&program));
+                Ok(Box::new(RtlDevice::new(Box::new(core), program, config, dma)))
             }
         }
     }

@@ -12,4 +12,5 @@ pub mod link;
 pub mod live;
 pub mod model;
 pub mod pcap;
+pub mod rtl;
 pub mod world;

@@ -1,5 +1,5 @@
 use super::{Cut, Fetch, Framer, ItemOut, TxRing};
-use crate::dma_port::ReadClient;
+use crate::dma::ReadMaster;
 use crate::fb::FB;
 use crate::mem::Fifo;
 use crate::stream::StreamOut;
@@ -32,7 +32,7 @@ pub struct TxEngine<const C: usize, const N: usize> {
     /// It is taken.
     pub ready: Signal<Out, Bit>,
     /// Host memory.
-    pub dma: ReadClient,
+    pub dma: ReadMaster,
     /// Frames for the wire.
     pub mac: StreamOut,
     /// Frames for the own receive path.
@@ -114,7 +114,7 @@ impl<const C: usize, const N: usize> Logic for TxEngine<C, N> {
         self.fetch.command.next = self.queue.data_out.val();
         self.fetch.valid.next = !self.queue.empty.val();
         self.queue.read.next = self.fetch.ready.val() && !self.queue.empty.val();
-        ReadClient::link(&mut self.dma, &mut self.fetch.dma);
+        ReadMaster::link(&mut self.dma, &mut self.fetch.dma);
         ItemOut::join(&mut self.fetch.item, &mut self.framer.source);
         ItemOut::join(&mut self.framer.sink, &mut self.cut.source);
         ItemOut::join(&mut self.cut.sink, &mut self.ring.source);

@@ -1,5 +1,5 @@
 use super::item::ItemOut;
-use crate::dma_port::ReadClient;
+use crate::dma::ReadMaster;
 use crate::fb::{FB, bit_cast, bits};
 use rust_hdl::prelude::*;
 
@@ -48,7 +48,7 @@ pub struct Fetch {
     /// Items.
     pub item: ItemOut,
     /// Host memory.
-    pub dma: ReadClient,
+    pub dma: ReadMaster,
     /// Not idle.
     pub busy: Signal<Out, Bit>,
     state: DFF<State>,
@@ -85,6 +85,8 @@ pub struct Fetch {
     next_low: Signal<Local, FB<32>>,
     wide_three: Signal<Local, FB<3>>,
     taken: Signal<Local, Bit>,
+    word_low: Signal<Local, FB<32>>,
+    wide_address: Signal<Local, FB<64>>,
 }
 
 impl Logic for Fetch {
@@ -144,13 +146,14 @@ impl Logic for Fetch {
         self.next_low.next = self.page.val().get_bits::<32>(0);
 
         self.ready.next = false;
-        self.dma.valid.next = false;
-        self.dma.data_ready.next = false;
-        self.dma.address_low.next = (self.low.q.val() >> 2) << 2;
-        self.dma.address_high.next = self.high.q.val();
-        self.dma.words.next = self.need.q.val().get_bits::<11>(0);
+        self.dma.request.next = false;
+        self.dma.ready.next = false;
+        self.word_low.next = (self.low.q.val() >> 2) << 2;
+        self.wide_address.next = bit_cast::<64, 32>(self.high.q.val());
+        self.dma.address.next = (self.wide_address.val() << 32) | bit_cast::<64, 32>(self.word_low.val());
+        self.dma.words.next = self.need.q.val().get_bits::<12>(0);
         if self.page_left.q.val() < self.need.q.val() {
-            self.dma.words.next = self.page_left.q.val().get_bits::<11>(0);
+            self.dma.words.next = self.page_left.q.val().get_bits::<12>(0);
         }
         self.taken.next = self.valid.val() && self.room.val();
         if self.room.val() {
@@ -262,14 +265,14 @@ impl Logic for Fetch {
                 self.state.d.next = State::Request;
             }
             State::Request => {
-                self.dma.valid.next = true;
-                if self.dma.ready.val() {
+                self.dma.request.next = true;
+                if self.dma.accept.val() {
                     self.state.d.next = State::Data;
                 }
             }
             State::Data => {
-                self.dma.data_ready.next = self.room.val();
-                if self.dma.data_valid.val() && self.room.val() {
+                self.dma.ready.next = self.room.val();
+                if self.dma.valid.val() && self.room.val() {
                     self.word.d.next = self.masked.val();
                     self.count.d.next = self.size.val();
                     self.kind.d.next = 0.into();

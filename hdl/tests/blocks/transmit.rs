@@ -185,23 +185,23 @@ impl Memory {
         self.offered =
             (self.offered || random.below(8) >= stall) && self.delay == 0 && !self.words.is_empty();
         let (data, last, error) = self.words.front().copied().unwrap_or((random.word(), true, true));
-        u.dma.data_valid.next = self.offered;
+        u.dma.valid.next = self.offered;
         u.dma.data.next = FB::new(data.into());
         u.dma.last.next = last;
         u.dma.error.next = error;
-        u.dma.ready.next = self.words.is_empty() && random.below(8) >= stall;
+        u.dma.accept.next = self.words.is_empty() && random.below(8) >= stall;
     }
 
     fn look(&mut self, u: &Engine, latency: usize) {
-        if u.dma.valid.val() && u.dma.ready.val() {
-            let (at, words) = (u.dma.address_low.val().get() as usize, u.dma.words.val().get() as usize);
+        if u.dma.request.val() && u.dma.accept.val() {
+            let (at, words) = (u.dma.address.val().get() as usize, u.dma.words.val().get() as usize);
             assert!(words > 0 && at % 4 == 0 && at / 4096 == (at + 4 * words - 1) / 4096, "{at:#x} {words}");
-            assert!(u.dma.address_high.val() == 0 && at + 4 * words <= MEMORY);
+            assert!(at + 4 * words <= MEMORY);
             let word = |w: usize| u32::from_le_bytes([0, 1, 2, 3].map(|b| byte(at + 4 * w + b)));
             self.words.extend((0..words).map(|w| (word(w), w + 1 == words, at >= UNMAPPED)));
             self.delay = latency;
         }
-        if self.offered && u.dma.data_ready.val() {
+        if self.offered && u.dma.ready.val() {
             self.words.pop_front();
             self.offered = false;
         }

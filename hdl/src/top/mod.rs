@@ -1,0 +1,5 @@
+//! The blocks joined.
+
+mod core;
+
+pub use core::Core;

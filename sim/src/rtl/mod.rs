@@ -1,0 +1,14 @@
+//! The RTL as an engine: the core of `ironwarp-hdl`, clocked cycle by cycle, with memory, host and wire around it.
+//!
+//! ```text
+//!  Device calls --> RtlDevice --> Inputs --> Rtl (Native | Verilated) --> Outputs
+//!                      ^                                                    |
+//!                      +---- memory channels, frames, answers <-------------+
+//! ```
+
+mod device;
+mod memory;
+pub mod native;
+pub mod pins;
+
+pub use device::{Pace, RtlConfig, RtlDevice};

@@ -1,0 +1,139 @@
+//! The core in RustHDL's simulation, single-threaded.
+
+use super::pins::{Inputs, Outputs, ReadIn, ReadOut, Rtl, Word, WriteOut};
+use ironwarp_hdl::dma::ReadMaster;
+use ironwarp_hdl::fb::FB;
+use ironwarp_hdl::top::Core;
+use ironwarp_micro::asm::Program;
+use rust_hdl::prelude::*;
+
+/// Passes after which a core that still changes counts as oscillating.
+const SETTLE: usize = 200;
+
+/// Largest frame of a `full` device, bytes.
+pub const FRAME_MAX: usize = 9018;
+
+/// The core of a `full` device.
+pub type FullCore = Core<13, 13, 16, 13, 13, 9>;
+
+/// The core of a `full` device with this program.
+pub fn full_core(program: &Program) -> FullCore {
+    let mut core = FullCore::new(&program.words, FRAME_MAX, 3, 12);
+    core.connect_all();
+    core
+}
+
+/// A core that is simulated here.
+pub struct Native<
+    const P: usize,
+    const M: usize,
+    const T: usize,
+    const R: usize,
+    const X: usize,
+    const C: usize,
+> {
+    core: Box<Core<P, M, T, R, X, C>>,
+}
+
+impl<const P: usize, const M: usize, const T: usize, const R: usize, const X: usize, const C: usize>
+    Native<P, M, T, R, X, C>
+{
+    /// Simulate this core, whose signals are connected.
+    pub fn new(core: Core<P, M, T, R, X, C>) -> Self {
+        Self { core: Box::new(core) }
+    }
+}
+
+fn drive(channel: &mut ReadMaster, pins: &ReadIn) {
+    channel.accept.next = pins.accept;
+    channel.valid.next = pins.valid;
+    channel.data.next = FB::new(pins.data.into());
+    channel.last.next = pins.last;
+    channel.error.next = pins.error;
+}
+
+fn look(channel: &ReadMaster) -> ReadOut {
+    ReadOut {
+        request: channel.request.val(),
+        address: channel.address.val().get(),
+        words: channel.words.val().get() as u16,
+        ready: channel.ready.val(),
+    }
+}
+
+impl<const P: usize, const M: usize, const T: usize, const R: usize, const X: usize, const C: usize> Rtl
+    for Native<P, M, T, R, X, C>
+{
+    fn settle(&mut self, inputs: &Inputs) -> Outputs {
+        let u = &mut *self.core;
+        u.clock.next = false.into();
+        u.reset.next = inputs.reset;
+        u.line.valid.next = inputs.line.valid;
+        u.line.data.next = FB::new(inputs.line.data.into());
+        u.line.first.next = inputs.line.first;
+        u.line.last.next = inputs.line.last;
+        u.line.empty.next = FB::new(inputs.line.empty.into());
+        u.line.err.next = inputs.line.err;
+        u.mac.ready.next = inputs.mac_ready;
+        u.pace.next = inputs.pace;
+        u.now.next = FB::new(inputs.now.into());
+        u.host_valid.next = inputs.host.valid;
+        u.host_write.next = inputs.host.write;
+        u.host_offset.next = FB::cut(inputs.host.offset.into());
+        u.host_data.next = FB::new(inputs.host.data.into());
+        u.answer_ready.next = inputs.answer_ready;
+        let [walk, source, small, send] = &inputs.reads;
+        drive(&mut u.walk_channel, walk);
+        drive(&mut u.source_channel, source);
+        drive(&mut u.small_channel, small);
+        drive(&mut u.send_channel, send);
+        u.write_channel.accept.next = inputs.write.accept;
+        u.write_channel.ready.next = inputs.write.ready;
+        u.write_channel.answered.next = inputs.write.answered;
+        u.write_channel.failed.next = inputs.write.failed;
+        if !simulate(u, SETTLE) {
+            tracing::error!("the core does not settle");
+        }
+        Outputs {
+            line_ready: u.line.ready.val(),
+            mac: Word {
+                valid: u.mac.valid.val(),
+                data: u.mac.data.val().get() as u32,
+                first: u.mac.first.val(),
+                last: u.mac.last.val(),
+                empty: u.mac.empty.val().get() as u8,
+                err: u.mac.err.val(),
+            },
+            host_ready: u.host_ready.val(),
+            answer: u.answer_valid.val().then(|| u.answer.val().get() as u32),
+            interrupt: u.interrupt.val(),
+            waiting: u.waiting.val(),
+            sending: u.sending.val(),
+            alarm: u.alarm_set.val().then(|| u.alarm.val().get() as u32),
+            retired: u.retired.val().then(|| u.retired_pc.val().get() as u16),
+            reads: [
+                look(&u.walk_channel),
+                look(&u.source_channel),
+                look(&u.small_channel),
+                look(&u.send_channel),
+            ],
+            write: WriteOut {
+                request: u.write_channel.request.val(),
+                address: u.write_channel.address.val().get(),
+                words: u.write_channel.words.val().get() as u16,
+                valid: u.write_channel.valid.val(),
+                data: u.write_channel.data.val().get() as u32,
+                strobes: u.write_channel.strobes.val().get() as u8,
+                last: u.write_channel.last.val(),
+            },
+        }
+    }
+
+    fn rise(&mut self) {
+        let u = &mut *self.core;
+        u.clock.next = true.into();
+        if !simulate(u, SETTLE) {
+            tracing::error!("the core does not settle");
+        }
+    }
+}
