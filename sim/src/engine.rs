@@ -3,6 +3,8 @@
 use crate::emulated::{Build, Emulated, Latency, Meter, Timed};
 use crate::model::{Model, ModelConfig};
 use crate::rtl::native::{Native, full_core};
+use crate::rtl::pins::Rtl;
+use crate::rtl::verilated::{VerilateError, Verilated};
 use crate::rtl::{Pace, RtlConfig, RtlDevice};
 use clap::ValueEnum;
 use ironwarp_micro::asm::{AsmError, Program};
@@ -26,6 +28,10 @@ pub enum Engine {
     Rtl,
     /// The RTL with a clock as fast as the caller wants: for tests at the pins.
     RtlSettled,
+    /// The RTL's Verilog, compiled by Verilator, in its own time.
+    RtlVerilated,
+    /// That with a clock as fast as the caller wants.
+    RtlVerilatedSettled,
 }
 
 /// Name of the variable that chooses the engine of tests.
@@ -39,7 +45,9 @@ const TABLE_MAX: usize = 1 << 16;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum EngineError {
     /// The variable names none.
-    #[error("{VARIABLE} is '{0}'; give model, micro, timed, rtl or rtl-settled")]
+    #[error(
+        "{VARIABLE} is '{0}'; give model, micro, timed, rtl, rtl-settled, rtl-verilated or rtl-verilated-settled"
+    )]
     Unknown(String),
     /// Too large.
     #[error("a device of this size needs {0} words of table memory; the sequencer reaches {TABLE_MAX}")]
@@ -47,6 +55,9 @@ pub enum EngineError {
     /// The program.
     #[error("the device's program cannot be assembled: {0}")]
     Program(#[from] AsmError),
+    /// The compiled Verilog.
+    #[error(transparent)]
+    Verilate(#[from] VerilateError),
 }
 
 impl Engine {
@@ -57,6 +68,8 @@ impl Engine {
             Engine::Micro => "micro",
             Engine::Rtl => "rtl",
             Engine::RtlSettled => "rtl-settled",
+            Engine::RtlVerilated => "rtl-verilated",
+            Engine::RtlVerilatedSettled => "rtl-verilated-settled",
             Engine::Timed => "timed",
         }
     }
@@ -97,13 +110,20 @@ impl Engine {
                     _ => Box::new(Emulated::new(&build, dma)),
                 })
             }
-            Engine::Rtl | Engine::RtlSettled => {
+            Engine::Rtl | Engine::RtlSettled | Engine::RtlVerilated | Engine::RtlVerilatedSettled => {
                 let program = program(&Sizes::FULL)?;
-                let clocked = Pace::Clocked { period_ps: 1_000_000_000 / u64::from(Sizes::FULL.clock_khz) };
-                let pace = if self == Engine::Rtl { clocked } else { Pace::Settled };
+                let period_ps = 1_000_000_000 / u64::from(Sizes::FULL.clock_khz);
+                let pace = match self {
+                    Engine::Rtl | Engine::RtlVerilated => Pace::Clocked { period_ps },
+                    _ => Pace::Settled,
+                };
                 let config = RtlConfig { pace, dma_latency: LATENCY.memory.into() };
-                let core = Native::new(full_core(&program));
-                Ok(Box::new(RtlDevice::new(Box::new(core), program, config, dma)))
+                let core = full_core(&program);
+                let rtl: Box<dyn Rtl> = match self {
+                    Engine::Rtl | Engine::RtlSettled => Box::new(Native::new(core)),
+                    _ => Box::new(Verilated::new(&rust_hdl::prelude::generate_verilog(&core))?),
+                };
+                Ok(Box::new(RtlDevice::new(rtl, program, config, dma)))
             }
         }
     }

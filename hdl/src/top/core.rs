@@ -24,7 +24,7 @@ use rust_hdl::prelude::*;
 /// ```
 ///
 /// **Interface.** `line`, `mac`: frames with two pad bytes in front, without FCS. `host_*`: register requests, answered in order on `answer`. Four read
-/// channels and one write channel to host memory. `now`: time in units of 1024 ns. `pace`: the transmitter may build frames. `interrupt`: level. `waiting`:
+/// channels and one write channel to host memory. `now`: time in units of 1024 ns. `pace`: the transmitter may build frames. `irq`: the interrupt, a level. `waiting`:
 /// the sequencer has nothing to do. `alarm`: when it wants to be woken, if `alarm_set`.
 ///
 /// **Theory of operation.** What stands between the sequencer and the engines is here: the table of ports of docs/microarchitecture.md section 1.
@@ -66,7 +66,7 @@ pub struct Core<
     /// It is taken.
     pub answer_ready: Signal<In, Bit>,
     /// Interrupt.
-    pub interrupt: Signal<Out, Bit>,
+    pub irq: Signal<Out, Bit>,
     /// Host memory: walker.
     pub walk_channel: ReadMaster,
     /// Host memory: writer, as source.
@@ -138,7 +138,7 @@ impl<const P: usize, const M: usize, const T: usize, const R: usize, const X: us
             answer: Signal::default(),
             answer_valid: Signal::default(),
             answer_ready: Signal::default(),
-            interrupt: Signal::default(),
+            irq: Signal::default(),
             walk_channel: Default::default(),
             source_channel: Default::default(),
             small_channel: Default::default(),
@@ -222,7 +222,7 @@ impl<const P: usize, const M: usize, const T: usize, const R: usize, const X: us
         self.writer.command.next = self.writes.data_out.val();
         self.writer.command_valid.next = !self.writes.empty.val();
         self.writes.read.next = self.writer.command_ready.val() && !self.writes.empty.val();
-        self.interrupt.next = self.writer.irq.val();
+        self.irq.next = self.writer.irq.val();
 
         // Host.
         self.requests.write.next = self.host_write.val();

@@ -10,5 +10,6 @@ mod device;
 mod memory;
 pub mod native;
 pub mod pins;
+pub mod verilated;
 
 pub use device::{Pace, RtlConfig, RtlDevice};

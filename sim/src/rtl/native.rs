@@ -106,7 +106,7 @@ impl<const P: usize, const M: usize, const T: usize, const R: usize, const X: us
             },
             host_ready: u.host_ready.val(),
             answer: u.answer_valid.val().then(|| u.answer.val().get() as u32),
-            interrupt: u.interrupt.val(),
+            interrupt: u.irq.val(),
             waiting: u.waiting.val(),
             sending: u.sending.val(),
             alarm: u.alarm_set.val().then(|| u.alarm.val().get() as u32),
