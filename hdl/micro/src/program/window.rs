@@ -75,6 +75,9 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
         p.mov(T6, TEMPLATE_WORDS as u8);
         p.goto_if(is(Table::Template), found);
         p.ret_if(ne(T3, Table::State as u8));
+        // An inactive QP reads 0.
+        p.mov(R2, 0);
+        p.ret_if(eq(STATE, 0));
         p.call("state_words");
         p.mov(R0, 0);
         p.mov(T5, dev::STATE);
