@@ -240,11 +240,11 @@ fn write(p: &mut Asm) {
                     p.mov(T1, port::NOW);
                     p.stt(ZERO, dev::EQ_OLDEST, T1);
                 }
+                p.or(H2, H2, todo::INTERRUPT);
                 p.ret_if(eq(A3, 0));
                 p.call("judge");
                 p.ret_if(ne(R0, 0));
                 p.stt(ZERO, reg(consumer), R1);
-                p.or(H2, H2, todo::INTERRUPT);
                 p.ret();
             });
         }
