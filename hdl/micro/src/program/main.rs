@@ -102,9 +102,11 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
     });
     reset(p, sizes);
     p.routine("select", |p| {
-        p.set_qp(A0);
-        p.mov(QPN, A0);
-        area(p, sizes, TQ, A0, T15);
+        p.if_(ne(A0, QPN), |p| {
+            p.set_qp(A0);
+            p.mov(QPN, A0);
+            area(p, sizes, TQ, A0, T15);
+        });
     });
     p.routine("wake", |p| {
         p.if_(nbit(FB, fb::READY), |p| {
@@ -259,19 +261,20 @@ fn host(p: &mut Asm, boot: Label) {
     let (end, settle, write) = (p.label(), p.label(), p.label());
     p.mov(H0, port::HOST);
     p.mov(H1, port::HOST);
-    // T0 = word offset, T1 = doorbell page + 1.
+    // Byte offset << 8, doorbell page + 1.
     p.shl(T0, H0, 8);
-    p.shr(T0, T0, 10);
-    p.shr(T1, T0, 10);
+    p.shr(A0, T0, 20);
     let read = p.label();
     p.goto_if(nbit(H0, 31), read);
-    p.goto_if(eq(T1, 0), write);
+    p.goto_if(eq(A0, 0), write);
     p.call("doorbell");
     p.goto(end);
     p.bind(read);
+    p.shr(T0, T0, 10);
     p.call("host_read");
     p.goto(end);
     p.bind(write);
+    p.shr(T0, T0, 10);
     p.goto_if(eq(T0, (regs::CMD / 4) as u8), settle);
     p.goto_if(eq(T0, (regs::CTRL / 4) as u8), settle);
     p.call("host_write");
@@ -316,7 +319,7 @@ fn reset(p: &mut Asm, sizes: &Sizes) {
         p.mov(T0, port::TXDRAIN);
         p.mov(T0, port::DRAIN);
         p.mov(T0, port::TXERR);
-        for word in [ALARM_SET, READY_HEAD, READY_COUNT, RX_BUSY, H2, H3, QPN] {
+        for word in [ALARM_SET, READY_HEAD, READY_COUNT, RX_BUSY, H2, H3, KNOWN_LENGTH] {
             p.mov(word, 0);
         }
         clear(p, T1, 0, sizes.qps().into());
@@ -336,6 +339,7 @@ fn reset(p: &mut Asm, sizes: &Sizes) {
         p.add(T2, T2, 1);
         p.goto_if(ltu(T2, limit(p, sizes.log2_qps)), next);
         p.mov(A0, 0);
+        p.mov(QPN, 0xff);
         p.call("select");
         p.call("registers");
         // Frames that came before are of nobody now.
