@@ -109,7 +109,7 @@ impl Sizes {
     /// | 0 | sequence number of its first byte, a marker in front included |
     /// | 1 | payload bytes 15:0, send entry index or Read Request queue index 31:16 |
     /// | 2 | offset in the message |
-    /// | 3 | RDMAP opcode 3:0, bit 4 last of the message, bit 5 the last completes the work, bit 6 the last frees the Read Request queue entry, bit 7 Immediate Data follows the message; MSN 15:8, work 23:16, Request Identifier 31:24 (low 8 bits of each; Write and Sends: bit 24 inline) |
+    /// | 3 | RDMAP opcode 3:0, bit 4 last of the message, bit 5 the last completes the work, bit 6 the last frees the Read Request queue entry, bit 7 Immediate Data follows the message; MSN 15:8, work 23:16, Request Identifier 31:24 (low 8 bits of each; Write and Sends: bit 24 inline; they and Read Responses: bit 25 its address is in `places`, for this turn) |
     pub const fn journal(&self) -> u16 {
         128
     }
@@ -158,9 +158,13 @@ impl Sizes {
     pub const fn entries(&self) -> u16 {
         self.qps() + (self.qp_area() << self.log2_qps)
     }
+    /// T address of the host addresses of FPDUs that were cut in this turn, 2 words each, by journal index: they need no second look.
+    pub const fn places(&self) -> u16 {
+        self.entries() + (16 << self.log2_journal)
+    }
     /// Words of T.
     pub const fn table(&self) -> usize {
-        self.entries() as usize + (16 << self.log2_journal)
+        self.places() as usize + (2 << self.log2_journal)
     }
 }
 

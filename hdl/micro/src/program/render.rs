@@ -1,7 +1,7 @@
 //! Frames of FPDUs: building any part of the stream, again and again.
 
 use super::message::{LKEY, SGE, STAG};
-use super::transmit::{COUNTS, FIRST, LAST, MSG_INLINE, journal, remote_source};
+use super::transmit::{COUNTS, FIRST, LAST, MSG_INLINE, MSG_PLACED, journal, place, remote_source};
 use super::work::{CACHED, TERMINATE, request};
 use crate::asm::{Asm, before, bit, eq, geu, ltu, nbit, ne};
 use crate::isa::Word;
@@ -80,7 +80,7 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
 /// FPDUs from AT on: length, header, payload; the engine adds pad, CRC and markers.
 fn fpdus(p: &mut Asm, sizes: &Sizes) {
     // T1 = opcode, T2 = word 3, T3 = offset, T4 = payload bytes, T7 = entry.
-    let [next, untagged, header, payload, copy, close, lost] = [(); 7].map(|()| p.label());
+    let [next, untagged, header, payload, copy, close, lost, placed, host] = [(); 9].map(|()| p.label());
     let control = p.k(0x4081);
     p.bind(next);
     journal(p, sizes, T0, AT);
@@ -107,13 +107,14 @@ fn fpdus(p: &mut Asm, sizes: &Sizes) {
         request(p, sizes, T7, A0);
         p.goto(base);
     });
-    p.rare(nbit(T2, MSG_INLINE), |p| {
+    p.shr(T8, T2, MSG_INLINE);
+    p.rare(eq(T8, 0), |p| {
         p.call("fetch_entry");
         p.goto_if(ne(R0, 0), lost);
         p.add(T7, R1, STAG - 1);
         p.goto(base);
     });
-    // What is inline has one slot, that was looked at when it was started.
+    // Only the first slot is needed, and it was looked at when the entry was started.
     let entries = p.k(sizes.entries().into());
     p.sub(T7, A0, CACHED);
     p.loh(T7, T7);
@@ -138,15 +139,24 @@ fn fpdus(p: &mut Asm, sizes: &Sizes) {
     p.bswap(port::TX, T8);
     p.bswap(port::TX, T9);
     p.goto_if(eq(T4, 0), close);
-    p.rare(ne(T1, 0), |p| {
-        remote_source(p);
-        p.goto_if(ne(R0, 0), lost);
+    p.if_(bit(T2, MSG_PLACED), |p| {
+        p.bind(placed);
+        place(p, sizes, T7, AT);
+        p.ldt(R1, T7, 0);
+        p.ldt(R2, T7, 1);
+        p.bind(host);
         read(p, T4);
         p.goto(close);
+    });
+    p.rare(ne(T1, 0), |p| {
+        remote_source(p);
+        p.goto_if(eq(R0, 0), host);
+        p.goto(lost);
     });
     p.sub(T7, T7, STAG - 1);
     p.bind(payload);
     p.rare(nbit(T2, MSG_INLINE), |p| {
+        p.goto_if(bit(T2, MSG_PLACED), placed);
         p.mov(T5, T7);
         p.mov(T7, 1);
         p.call("sources");

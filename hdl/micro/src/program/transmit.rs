@@ -10,6 +10,7 @@ use crate::layout::{Sizes, fa, fb, fd, t};
 use ironwarp_proto::abi::completion::Status;
 use ironwarp_proto::abi::region::access;
 use ironwarp_proto::abi::regs::{Counter, features};
+use ironwarp_proto::abi::send_entry::Opcode as Verb;
 use ironwarp_proto::ddp::{TAGGED_LEN, UNTAGGED_LEN};
 use ironwarp_proto::rdmap::{ImmediateData, Opcode, ReadRequest, control};
 
@@ -20,6 +21,9 @@ pub(super) const MSG_RESPONSE: u8 = 1 << 6;
 pub(super) const MSG_IMMEDIATE_FOLLOWS: u8 = 1 << 7;
 /// Bit number: the payload of a Write or Send is inline.
 pub(super) const MSG_INLINE: u8 = 24;
+
+/// Bit number: its payload is one piece of host memory, known in the turn in which it was cut.
+pub(super) const MSG_PLACED: u8 = 25;
 
 /// Journal index of the segment's first FPDU.
 pub(super) const FIRST: Word = TX4;
@@ -32,6 +36,8 @@ pub(super) const COUNTS: Word = TX7;
 
 /// Whose send entries are at `Sizes::entries()`.
 const OWNER: u8 = t::ENTRY + 31;
+/// A word to put aside.
+const SAVED: u8 = t::ENTRY + 30;
 
 /// Define the routines.
 pub fn define(p: &mut Asm, sizes: &Sizes) {
@@ -40,6 +46,14 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
     p.routine("planned", planned);
     p.routine("sources", sources);
     p.routine("read_failed", |p| read_failed(p, sizes));
+}
+
+/// Where the host address of an FPDU's payload is.
+pub(super) fn place(p: &mut Asm, sizes: &Sizes, d: Word, index: Word) {
+    let places = p.k(sizes.places().into());
+    p.and(d, index, (1u8 << sizes.log2_journal) - 1);
+    p.shl(d, d, 1);
+    p.add(d, d, places);
 }
 
 /// The journal entry of an FPDU.
@@ -102,6 +116,9 @@ fn plan(p: &mut Asm, sizes: &Sizes) {
     filled(p, T0, JOURNAL);
     p.goto_if(geu(T0, 1 << sizes.log2_journal), nothing);
     p.if_(eq(MSG, 0), |p| {
+        let open = p.label();
+        one_write(p, sizes, next, open);
+        p.bind(open);
         p.goto_if(bit(FD, fd::STOPPED), nothing);
         p.call("open_message");
         p.goto_if(eq(R0, 0), nothing);
@@ -125,9 +142,10 @@ fn plan(p: &mut Asm, sizes: &Sizes) {
         p.goto_if(nbit(COUNTS, 0), waits);
         p.goto_if(ne(LEN, 0), waits);
     });
+    second(p, T6, JOURNAL);
+    p.mov(T1, MSG);
     check_source(p, sizes, nothing);
-    second(p, T5, JOURNAL);
-    journal(p, sizes, T6, T5);
+    journal(p, sizes, T6, T6);
     p.stt(T6, 0, END);
     p.pack(T7, MSG_REF, T4);
     p.stt(T6, 1, T7);
@@ -138,8 +156,8 @@ fn plan(p: &mut Asm, sizes: &Sizes) {
     p.add(COUNTS, COUNTS, 2);
     p.add(MSG_OFFSET, MSG_OFFSET, T4);
     p.goto_if(ne(MSG_OFFSET, MSG_LENGTH), more);
-    p.or(T7, MSG, LAST);
-    p.stt(T6, 3, T7);
+    p.or(T1, T1, LAST);
+    p.stt(T6, 3, T1);
     message_ends(p, sizes);
     p.bind(counted);
     p.goto_if(leu(LEN, ROOM), next);
@@ -150,7 +168,7 @@ fn plan(p: &mut Asm, sizes: &Sizes) {
     p.mov(R2, 0);
     p.ret();
     p.bind(more);
-    p.stt(T6, 3, MSG);
+    p.stt(T6, 3, T1);
     p.goto(counted);
 
     p.bind(nothing);
@@ -159,9 +177,119 @@ fn plan(p: &mut Asm, sizes: &Sizes) {
     p.if_(eq(LEN, 0), |p| p.mov(R0, 0));
 }
 
+/// What `open_message` and cutting come to for the most frequent entry: a Write, inline or of one SGE, that is one FPDU. Then on at `next`, and
+/// at `open` for everything else.
+fn one_write(p: &mut Asm, sizes: &Sizes, next: Label, open: Label) {
+    let (entries, markers) = (p.k(sizes.entries().into()), 1 << fa::MARKERS_TX);
+    let [sge, write, put] = [(); 3].map(|()| p.label());
+    let (inline, placed) = (p.k(1 << MSG_INLINE), p.k(1 << MSG_PLACED));
+    // Responses take turns, and a failed entry ends all.
+    p.shr(T0, IRRQ, 8);
+    p.xor(T0, T0, IRRQ);
+    p.shr(T0, T0, 8);
+    p.and(T1, FD, 1 << fd::POISONED | 1 << fd::STOPPED);
+    p.or(T0, T0, T1);
+    p.and(T1, FA, markers);
+    p.or(T0, T0, T1);
+    p.and(T0, T0, 0xff);
+    p.goto_if(ne(T0, 0), open);
+    p.loh(A0, SQ);
+    p.shr(T0, SQ, 16);
+    p.goto_if(eq(A0, T0), open);
+    filled(p, T0, WORKS);
+    p.goto_if(geu(T0, 1 << sizes.log2_works), open);
+    p.sub(T7, A0, CACHED);
+    p.loh(T7, T7);
+    p.shr(T8, CACHED, 16);
+    p.rare(geu(T7, T8), |p| {
+        p.call("fetch_entry");
+        p.goto_if(ne(R0, 0), open);
+        p.sub(T7, A0, CACHED);
+        p.loh(T7, T7);
+    });
+    p.shl(T7, T7, 4);
+    p.add(T7, T7, entries);
+    p.ldt(T0, T7, 0);
+    p.ldt(T1, T7, 1);
+    // One slot, no fence, signalled or not.
+    p.ldi(T2, 0x200);
+    p.or(T2, T2, T0);
+    p.ldi(T3, Verb::Write as u32 | 0x200 | 0x800);
+    p.pack(T3, A0, T3);
+    p.goto_if(ne(T2, T3), sge);
+    p.goto_if(geu(T1, 33), open);
+    p.mov(T5, inline);
+    p.bind(write);
+    p.sub(T2, MULPDU, TAGGED_LEN as u8);
+    p.goto_if(ltu(T2, T1), open);
+    p.add(T3, T1, TAGGED_LEN as u8 + 2 + 3 + 4);
+    p.andn(T3, T3, 3);
+    p.add(T4, LEN, T3);
+    p.goto_if(gtu(T4, ROOM), open);
+    p.rare(nbit(T0, 11), |p| {
+        p.goto_if(eq(T1, 0), put);
+        p.mov(T6, A0);
+        p.ldt(A0, T7, SGE + 3);
+        p.ldt(A1, T7, SGE);
+        p.ldt(A2, T7, SGE + 1);
+        p.mov(A3, T1);
+        p.mov(A4, 0);
+        p.mov(A5, ASKER);
+        p.call("region_local");
+        p.goto_if(ne(R0, 0), open);
+        p.mov(A0, T6);
+        second(p, T6, JOURNAL);
+        place(p, sizes, T6, T6);
+        p.stt(T6, 0, R1);
+        p.stt(T6, 1, R2);
+        p.mov(T5, placed);
+    });
+    p.bind(put);
+    p.mov(LEN, T4);
+    // The work.
+    second(p, T2, WORKS);
+    super::work::work(p, sizes, T6, T2);
+    p.shl(T2, T2, 16);
+    p.or(T5, T5, T2);
+    p.or(T5, T5, MSG_COMPLETES | LAST);
+    p.shr(T2, T0, 3);
+    p.and(T2, T2, 0x40);
+    p.or(T2, T2, Verb::Write as u8);
+    p.pack(T2, T2, A0);
+    p.stt(T6, 0, T2);
+    p.stt(T6, 1, T1);
+    advance_second(p, WORKS, T2);
+    p.shr(T2, SQ, 16);
+    p.add(T6, A0, 1);
+    p.pack(SQ, T2, T6);
+    // The FPDU.
+    second(p, T2, JOURNAL);
+    journal(p, sizes, T6, T2);
+    p.stt(T6, 0, END);
+    p.pack(T2, A0, T1);
+    p.stt(T6, 1, T2);
+    p.stt(T6, 2, 0);
+    p.stt(T6, 3, T5);
+    advance_second(p, JOURNAL, T2);
+    p.add(END, END, T3);
+    p.add(COUNTS, COUNTS, 2);
+    p.or(FD, FD, 1 << fd::PREFER_RESPONSE);
+    p.goto(next);
+
+    p.bind(sge);
+    p.ldi(T5, 0x840);
+    p.xor(T3, T3, T5);
+    p.goto_if(ne(T2, T3), open);
+    p.ldt(T3, T7, SGE + 2);
+    p.goto_if(ne(T3, T1), open);
+    p.mov(T5, 0);
+    p.goto(write);
+}
+
 /// What is in the journal already, from A0 on.
 fn resend(p: &mut Asm, sizes: &Sizes, fresh: Label, waits: Label, over: Label) {
     let [walk, found, longer] = [(); 3].map(|()| p.label());
+    let placed = p.k(1 << MSG_PLACED);
     filled(p, T4, JOURNAL);
     p.mov(T3, JOURNAL);
     p.ldi(T2, 0x1_0000);
@@ -175,6 +303,14 @@ fn resend(p: &mut Asm, sizes: &Sizes, fresh: Label, waits: Label, over: Label) {
     p.bind(found);
     p.and(FIRST, T3, 0xff);
     p.bind(longer);
+    // What was true when it was cut is looked at again.
+    journal(p, sizes, T5, T3);
+    p.ldt(T6, T5, 3);
+    p.and(T7, T6, 0xf);
+    p.if_(ltu(T7, Opcode::Terminate as u8), |p| {
+        p.andn(T6, T6, placed);
+        p.stt(T5, 3, T6);
+    });
     p.sub(T0, T0, A0);
     p.if_(gtu(T0, ROOM), |p| {
         p.goto_if(nbit(COUNTS, 0), waits);
@@ -221,30 +357,35 @@ fn planned(p: &mut Asm) {
     p.mov(R1, LEN);
 }
 
-/// The source is looked at before the FPDU exists: a fault now can still be told to the peer. T1 opcode, T3 offset, T4 bytes; keeps T0, T4.
+/// The source is looked at before the FPDU exists: a fault now can still be told to the peer. T1 = MSG, T3 offset, T4 bytes, T6 journal index:
+/// kept with T0; T1 gets `MSG_PLACED`.
 fn check_source(p: &mut Asm, sizes: &Sizes, nothing: Label) {
-    let (remote, good) = (p.label(), p.label());
-    p.rare(nbit(MSG, MSG_INLINE), |p| {
-        p.goto_if(eq(T4, 0), good);
-        p.goto_if(eq(T1, Opcode::ReadResponse as u8), remote);
-        // Write and the Sends have a source of their own.
-        p.if_(ne(T1, 0), |p| {
-            p.goto_if(ltu(T1, Opcode::Send as u8), good);
-            p.goto_if(geu(T1, Opcode::Terminate as u8), good);
-        });
-        p.mov(A0, MSG_REF);
-        p.call("fetch_entry");
-        p.mov(A1, Status::Fatal as u8);
-        p.if_(eq(R0, 0), |p| {
-            p.mov(T5, R1);
-            p.mov(T2, T4);
-            p.mov(T7, 0);
-            p.call("sources");
-            p.mov(T4, T2);
-            p.goto_if(eq(R0, 0), good);
-            p.mov(A1, Status::LocalProtection as u8);
-        });
+    let [remote, checked, good] = [(); 3].map(|()| p.label());
+    p.goto_if(bit(MSG, MSG_INLINE), good);
+    p.goto_if(eq(T4, 0), good);
+    p.and(T2, MSG, 0xf);
+    p.goto_if(eq(T2, Opcode::ReadResponse as u8), remote);
+    // Write and the Sends have a source of their own.
+    p.rare(ne(T2, 0), |p| {
+        p.goto_if(ltu(T2, Opcode::Send as u8), good);
+        p.goto_if(geu(T2, Opcode::Terminate as u8), good);
+    });
+    p.mov(A0, MSG_REF);
+    p.call("fetch_entry");
+    p.mov(A1, Status::Fatal as u8);
+    let failed = p.label();
+    p.goto_if(ne(R0, 0), failed);
+    p.mov(T5, R1);
+    p.mov(T2, T4);
+    p.mov(T7, 0);
+    p.stt(ZERO, SAVED, T6);
+    p.call("sources");
+    p.ldt(T6, ZERO, SAVED);
+    p.mov(T4, T2);
+    p.rare(ne(R0, 0), |p| {
+        p.mov(A1, Status::LocalProtection as u8);
         // Our own entry failed: it completes in its turn, and then the connection stops.
+        p.bind(failed);
         p.shr(A0, MSG, 16);
         p.and(A0, A0, 0xff);
         p.mov(MSG, 0);
@@ -253,10 +394,18 @@ fn check_source(p: &mut Asm, sizes: &Sizes, nothing: Label) {
         p.bind(remote);
         request(p, sizes, T7, MSG_REF);
         remote_source(p);
-        p.goto_if(eq(R0, 0), good);
+        p.goto_if(eq(R0, 0), checked);
         p.call("read_failed");
         p.goto(nothing);
     });
+    p.bind(checked);
+    // One piece: the frame is built from it without another look.
+    p.goto_if(ne(A3, T4), good);
+    place(p, sizes, T7, T6);
+    p.stt(T7, 0, R1);
+    p.stt(T7, 1, R2);
+    let placed = p.k(1 << MSG_PLACED);
+    p.or(T1, T1, placed);
     p.bind(good);
 }
 
