@@ -15,7 +15,7 @@ use crate::layout::g::*;
 use crate::layout::{Sizes, fa, fb, fc, fd, port, q};
 
 /// Bits of DID.
-mod did {
+pub(super) mod did {
     /// The ACK field acknowledged something.
     pub const ACKED: u8 = 0;
     /// The peer's FIN was reached.
@@ -25,7 +25,7 @@ mod did {
 }
 
 /// What the segment brought about.
-const DID: crate::isa::Word = RX0;
+pub(super) const DID: crate::isa::Word = RX0;
 
 /// TCP flags.
 mod flag {
@@ -383,6 +383,13 @@ fn take_payload(p: &mut Asm, sizes: &Sizes, done: Label) {
     });
     p.rare(ne(RX2, RCV_NXT), |p| {
         p.if_(after(RX2, RCV_NXT), |p| {
+            // RFC 5681 section 4.2: the duplicate ACK leaves at once, kept or not.
+            if sizes.has(STREAM) {
+                p.if_(bit(FA, fa::STREAM), |p| {
+                    p.call("stream_keep");
+                    p.goto_if(ne(R0, 0), late);
+                });
+            }
             count(p, 7);
             p.goto(late);
         });
@@ -410,17 +417,17 @@ fn take_payload(p: &mut Asm, sizes: &Sizes, done: Label) {
     });
     // Every second segment, or two of full size, or the last of a burst is acknowledged at once (RFC 9293 section 3.8.6.3).
     let now = p.label();
+    p.and(T12, RX4, mask(flag::PSH));
+    if sizes.has(STREAM) {
+        p.rare(bit(FA, fa::STREAM), |p| {
+            p.mov(T12, 0);
+            p.call("stream_join");
+        });
+    }
+    p.or(T10, T10, T12);
     p.ldi(T11, 1 << 24);
     p.add(UNACKED, UNACKED, T8);
     p.add(UNACKED, UNACKED, T11);
-    if sizes.has(STREAM) {
-        p.and(T12, RX4, mask(flag::PSH));
-        p.rare(bit(FA, fa::STREAM), |p| p.mov(T12, 0));
-        p.or(T10, T10, T12);
-    } else {
-        p.and(T12, RX4, mask(flag::PSH));
-        p.or(T10, T10, T12);
-    }
     p.add(T11, T11, T11);
     p.goto_if(geu(UNACKED, T11), now);
     p.add(T12, MSS, MSS);
