@@ -76,8 +76,10 @@ enum Op {
     Consume(u32, i16),
     Look(Table, u16, u8),
     Put(Table, u16, u8, u32),
-    /// A context of this QP that can be activated, with these log2 sizes, SRQ, stream mode, save area.
-    Prepare(u16, u8, bool, bool, bool),
+    /// Activate this QP with a context that mostly can be.
+    Prepare(Prepare),
+    /// Where the raw transmit ring begins: with slots that cannot be read at all, or from their header on.
+    RawBase(u8),
     Command(u8, u16, u32),
     Go(u16, bool),
     Ring(Page, u32, u32),
@@ -86,6 +88,33 @@ enum Op {
     /// Slots filled in the raw transmit ring, and how far the doorbell is off.
     Raw(Vec<(Wire, bool)>, i16),
     Elapse(Nanos),
+}
+
+/// How a QP is activated.
+#[derive(Debug, Clone)]
+struct Prepare {
+    qp: u16,
+    /// Whose addresses it has.
+    twin: u16,
+    log2: u8,
+    shared: bool,
+    stream: bool,
+    /// It has a save area.
+    saved: bool,
+    /// Bits of a context word to invert.
+    spoil: Option<(u8, u32)>,
+}
+
+fn prepare() -> impl Strategy<Value = Op> {
+    let bit = (0u32..32).prop_map(|bit| 1 << bit);
+    let word = prop_oneof![4 => 0u8..5, 1 => 0u8..19];
+    let flags = (prop::bool::weighted(0.3), prop::bool::weighted(0.3), prop::bool::weighted(0.9));
+    let log2 = prop_oneof![6 => 0u8..4, 1 => any::<u8>()];
+    (0u16..4, prop::option::weighted(0.2, 0u16..4), log2, flags, prop::option::weighted(0.3, (word, bit)))
+        .prop_map(|(qp, twin, log2, (shared, stream, saved), spoil)| {
+            let twin = twin.unwrap_or(qp);
+            Op::Prepare(Prepare { qp, twin, log2, shared, stream, saved, spoil })
+        })
 }
 
 /// A frame.
@@ -98,8 +127,9 @@ enum Wire {
 }
 
 fn headers(qp: u16, peer: bool) -> [u8; 54] {
-    let (mine, other) = ([10, 0, 0, 1], [10, 0, 0, 2 + (qp >> 1) as u8]);
-    let ports = (1000u16, 2000 + qp);
+    // All but one fall into the same bucket of the lookup.
+    let (mine, other) = ([10, 0, 0, 1], [10, 0, 0, 2 + qp as u8]);
+    let ports = (1000u16, 2000 ^ (qp + 2) ^ (qp >> 1));
     let mut bytes = Vec::new();
     let other_mac = [2, 0, 0, 0, 0, 9];
     let (dst, src) = if peer { (MAC, other_mac) } else { (other_mac, MAC) };
@@ -176,7 +206,9 @@ fn write() -> impl Strategy<Value = (u32, u32)> {
         3 => prop_oneof![6 => Just(3u32), 1 => 0u32..8].prop_map(|value| (regs::CTRL, value)),
         1 => (0u32..4).prop_map(|value| (regs::CTRL, 3 | value << 30)),
         1 => any::<u32>().prop_map(|value| (regs::MAC_HI, value)),
-        1 => prop_oneof![Just(62_500u32), 1000u32..100_000].prop_map(|value| (regs::TICK, value)),
+        1 => prop_oneof![Just(62_500u32), Just(0), Just(u32::MAX), 1000u32..100_000]
+            .prop_map(|value| (regs::TICK, value)),
+        1 => prop_oneof![Just(0u32), any::<u32>()].prop_map(|value| (regs::TCPCFG, value)),
         2 => log2().prop_map(|value| (regs::EQ_LOG2, value)),
         2 => any::<u32>().prop_map(|value| (regs::EQ_CTRL, value)),
         2 => (0u32..4, 0u32..4).prop_map(|(events, ticks)| (regs::EQ_COALESCE, events | ticks << 16)),
@@ -201,8 +233,8 @@ fn op() -> impl Strategy<Value = Op> {
               prop_oneof![6 => 0i16..4, 1 => any::<i16>()]).prop_map(|(at, by)| Op::Consume(at, by)),
         6 => (table(), object(), word()).prop_map(|(t, o, w)| Op::Look(t, o, w)),
         4 => (table(), object(), word(), any::<u32>()).prop_map(|(t, o, w, v)| Op::Put(t, o, w, v)),
-        8 => (0u16..4, prop_oneof![6 => 0u8..4, 1 => any::<u8>()], prop::bool::weighted(0.3), prop::bool::weighted(0.3),
-              prop::bool::weighted(0.9)).prop_map(|(a, b, c, d, e)| Op::Prepare(a, b, c, d, e)),
+        8 => prepare(),
+        1 => (0u8..4).prop_map(Op::RawBase),
         14 => (prop_oneof![12 => 1u8..11, 1 => any::<u8>()], object(),
                prop_oneof![4 => 0u32..2, 2 => Just(1400 | 1400 << 16), 2 => (0u32..8).prop_map(|n| n << 8 | n), 1 => any::<u32>()])
             .prop_map(|(c, o, a)| Op::Command(c, o, a)),
@@ -221,6 +253,7 @@ struct Side {
     memory: Arc<Flat>,
     now: Nanos,
     raw_tx: u16,
+    raw_base: u64,
 }
 
 const RAW_LOG2: u8 = 3;
@@ -229,7 +262,7 @@ impl Side {
     fn new(engine: Engine) -> Self {
         let memory = Arc::new(Flat(Mutex::new(vec![0; (END - EVENTS) as usize])));
         let device = engine.device(&CONFIG, memory.clone()).unwrap();
-        let mut side = Self { device, memory, now: 1 << 20, raw_tx: 0 };
+        let mut side = Self { device, memory, now: 1 << 20, raw_tx: 0, raw_base: RAW_TX };
         side.bring_up();
         side
     }
@@ -246,6 +279,7 @@ impl Side {
         self.write(regs::RAWRX_LOG2, 3);
         self.write(regs::RAWTX_LOG2, RAW_LOG2.into());
         self.raw_tx = 0;
+        self.raw_base = RAW_TX;
         self.write(regs::CTRL, 3);
     }
 
@@ -267,6 +301,58 @@ impl Side {
         let mut frames: Vec<_> = std::iter::from_fn(|| self.device.transmit(self.now)).take(100).collect();
         frames.sort();
         frames
+    }
+
+    fn prepare(&mut self, prepare: &Prepare) -> Vec<u32> {
+        let Prepare { qp, twin, log2, shared, stream, saved, spoil } = *prepare;
+        let area = QPS + u64::from(qp) * 0x2_0000;
+        // Entries of the first pass over the send ring: Nops, every other with a completion.
+        for index in 0..1u32 << log2.min(3) {
+            let word = index << 16 | (index & 1) << 9;
+            self.memory.write(area + u64::from(index) * 64, &word.to_le_bytes()).unwrap();
+        }
+        let context = Context {
+            mode: if stream { Mode::Stream } else { Mode::Rdma },
+            crc: true,
+            pd: 7,
+            scq: qp & 1,
+            rcq: !qp & 1,
+            srq: shared.then_some(qp & 1),
+            ird: 2,
+            ord: 2,
+            mss: 1400,
+            mulpdu: 1400,
+            sq_log2: log2,
+            rq_log2: log2,
+            sq_base: area,
+            rq_base: area + 0x1000,
+            staging: area + if stream { 0x1_e000 } else { STAGING },
+            save: if saved { area + 0x1_f000 } else { 0 },
+            rcv_nxt: 1000,
+            rcv_wnd: 10_000,
+            snd_nxt: 5000,
+            snd_wnd: 10_000,
+            rcv_adv: 1000 + if stream { 1 << log2.min(12) } else { 10_000 },
+            ..Context::default()
+        };
+        let mut words = context.encode();
+        if let Some((word, bits)) = spoil {
+            words[usize::from(word)] ^= bits;
+        }
+        self.put(Table::Context, qp, 0, &words);
+        self.put(Table::Template, qp, 0, &encode_template(&headers(twin, false)));
+        for number in 0..2 {
+            let cq = CqEntry { base: CQS + u64::from(number) * 0x1000, log2: log2 & 7 };
+            self.put(Table::Cq, number, 0, &cq.encode());
+            self.write(regs::CMD, Command::StartCq as u32 | u32::from(number) << 8);
+        }
+        let at = SRQS + u64::from(qp) * 0x1000;
+        let srq = SrqEntry { ring: at, table: at + 0x100, log2: log2 & 3, pd: 7 };
+        self.put(Table::Srq, qp, 0, &srq.encode());
+        for command in [Command::StartSrq, Command::Activate] {
+            self.write(regs::CMD, command as u32 | u32::from(qp) << 8);
+        }
+        vec![self.read(regs::CMD_STAT)]
     }
 
     fn apply(&mut self, op: &Op) -> Vec<u32> {
@@ -296,46 +382,14 @@ impl Side {
                 self.put(*table, *object, *word, &[if free { *value } else { 0 }]);
                 vec![self.read(regs::CMD_STAT), self.read(regs::WIN_ADDR)]
             }
-            Op::Prepare(qp, log2, shared, stream, saved) => {
-                let (qp, log2) = (*qp, *log2);
-                let area = QPS + u64::from(qp) * 0x2_0000;
-                let context = Context {
-                    mode: if *stream { Mode::Stream } else { Mode::Rdma },
-                    crc: true,
-                    pd: 7,
-                    scq: qp & 1,
-                    rcq: qp & 1,
-                    srq: shared.then_some(qp & 1),
-                    ird: 2,
-                    ord: 2,
-                    mss: 1400,
-                    mulpdu: 1400,
-                    sq_log2: log2,
-                    rq_log2: log2,
-                    sq_base: area,
-                    rq_base: area + 0x1000,
-                    staging: area + if *stream { 0x1_e000 } else { STAGING },
-                    save: if *saved { area + 0x1_f000 } else { 0 },
-                    rcv_nxt: 1000,
-                    rcv_wnd: 10_000,
-                    snd_nxt: 5000,
-                    snd_wnd: 10_000,
-                    rcv_adv: 1000 + if *stream { 1 << log2.min(12) } else { 10_000 },
-                    ..Context::default()
-                };
-                self.put(Table::Context, qp, 0, &context.encode());
-                self.put(Table::Template, qp, 0, &encode_template(&headers(qp, false)));
-                let cq = CqEntry { base: CQS + u64::from(qp) * 0x1000, log2: log2 & 7 };
-                self.put(Table::Cq, qp, 0, &cq.encode());
-                let at = SRQS + u64::from(qp) * 0x1000;
-                let srq = SrqEntry { ring: at, table: at + 0x100, log2: log2 & 3, pd: 7 };
-                self.put(Table::Srq, qp, 0, &srq.encode());
-                for (command, object) in
-                    [(Command::StartCq, qp), (Command::StartSrq, qp), (Command::Activate, qp)]
-                {
-                    self.write(regs::CMD, command as u32 | u32::from(object) << 8);
-                }
-                vec![self.read(regs::CMD_STAT)]
+            Op::Prepare(prepare) => self.prepare(prepare),
+            Op::RawBase(place) => {
+                let base = [RAW_TX, END - 64, 0, RAW_TX][usize::from(*place)];
+                self.write(regs::RAWTX_BASE_LO, base as u32);
+                self.write(regs::RAWTX_LOG2, RAW_LOG2.into());
+                self.raw_tx = 0;
+                self.raw_base = base;
+                Vec::new()
             }
             Op::Command(command, object, argument) => {
                 self.write(regs::CMD_ARG, *argument);
@@ -367,9 +421,10 @@ impl Side {
                     let frame = &frame[..frame.len().min(raw::FRAME_MAX)];
                     let header =
                         RawHeader { length: frame.len() as u16, inject: *inject, ..RawHeader::default() };
-                    let slot = RAW_TX + u64::from(self.raw_tx & ((1 << RAW_LOG2) - 1)) * raw::SLOT as u64;
-                    self.memory.write(slot, &bytes_of(&header.encode(true))).unwrap();
-                    self.memory.write(slot + raw::FRAME_OFFSET as u64, frame).unwrap();
+                    let slot =
+                        self.raw_base + u64::from(self.raw_tx & ((1 << RAW_LOG2) - 1)) * raw::SLOT as u64;
+                    let _ = self.memory.write(slot, &bytes_of(&header.encode(true)));
+                    let _ = self.memory.write(slot + raw::FRAME_OFFSET as u64, frame);
                     self.raw_tx = self.raw_tx.wrapping_add(1);
                 }
                 self.write(regs::RAWTX_PRODUCER, u32::from(self.raw_tx.wrapping_add_signed(*off)));
