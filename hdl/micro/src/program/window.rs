@@ -105,7 +105,6 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
         });
         p.goto_if(eq(R0, 0), done);
         p.stt(R0, 0, H1);
-        p.mov(KNOWN_LENGTH, 0);
         // It may be a region's word.
         p.mov(KNOWN_LENGTH, 0);
         p.mov(T8, CommandStatus::Ok as u8);
