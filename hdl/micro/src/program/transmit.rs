@@ -440,7 +440,7 @@ fn planned(p: &mut Asm) {
 /// The source is looked at before the FPDU exists: a fault now can still be told to the peer. T1 = MSG, T3 offset, T4 bytes, T6 journal index:
 /// kept with T0; T1 gets `MSG_PLACED`.
 fn check_source(p: &mut Asm, sizes: &Sizes, nothing: Label) {
-    let [remote, checked, good] = [(); 3].map(|()| p.label());
+    let [remote, checked, refused, good] = [(); 4].map(|()| p.label());
     p.goto_if(bit(MSG, MSG_INLINE), good);
     p.goto_if(eq(T4, 0), good);
     p.and(T2, MSG, 0xf);
@@ -455,6 +455,23 @@ fn check_source(p: &mut Asm, sizes: &Sizes, nothing: Label) {
     p.mov(A1, Status::Fatal as u8);
     let failed = p.label();
     p.goto_if(ne(R0, 0), failed);
+    // One SGE is most frequent.
+    p.ldt(T5, R1, 0);
+    p.ldi(T7, 0x1c0);
+    p.and(T5, T5, T7);
+    p.if_(eq(T5, 0x40), |p| {
+        p.ldt(T5, R1, SGE);
+        p.add(A1, T5, T3);
+        p.ldt(T5, R1, SGE + 1);
+        p.adc(A2, T5, 0);
+        p.ldt(A0, R1, SGE + 3);
+        p.mov(A3, T4);
+        p.mov(A4, 0);
+        p.mov(A5, ASKER);
+        p.call("region_local");
+        p.goto_if(eq(R0, 0), checked);
+        p.goto(refused);
+    });
     p.mov(T5, R1);
     p.mov(T2, T4);
     p.mov(T7, 0);
@@ -463,6 +480,7 @@ fn check_source(p: &mut Asm, sizes: &Sizes, nothing: Label) {
     p.ldt(T6, ZERO, SAVED);
     p.mov(T4, T2);
     p.rare(ne(R0, 0), |p| {
+        p.bind(refused);
         p.mov(A1, Status::LocalProtection as u8);
         // Our own entry failed: it completes in its turn, and then the connection stops.
         p.bind(failed);
