@@ -155,11 +155,9 @@ impl Side {
         Vec::new()
     }
 
-    /// What is sent when it is `at`.
-    fn at(&mut self, at: Nanos) -> Vec<Frame> {
-        self.rig.now = at;
-        self.rig.device.advance(at);
-        self.rig.frames()
+    /// What is sent until it is `at`.
+    fn until(&mut self, at: Nanos) -> Vec<Frame> {
+        self.rig.elapse(at - self.rig.now)
     }
 
     fn counters(&mut self) -> Vec<u32> {
@@ -192,7 +190,7 @@ fn elapse(model: &mut Side, micro: &mut Side, time: Nanos) -> [Vec<Frame>; 2] {
         let timer = model.rig.device.next_event();
         let at = clear_of(timer, timer.map_or(until, |timer| timer.max(model.rig.now).min(until)));
         for (frames, side) in frames.iter_mut().zip([&mut *model, &mut *micro]) {
-            frames.extend(side.at(at));
+            frames.extend(side.until(at));
         }
         if at >= until {
             return frames;

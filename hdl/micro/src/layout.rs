@@ -109,7 +109,7 @@ impl Sizes {
     /// | 0 | sequence number of its first byte, a marker in front included |
     /// | 1 | payload bytes 15:0, send entry index or Read Request queue index 31:16 |
     /// | 2 | offset in the message |
-    /// | 3 | RDMAP opcode 3:0, bit 4 last of the message, bit 5 the last completes the work, bit 6 the last frees the Read Request queue entry, bit 7 Immediate Data follows the message; MSN 15:8, work 23:16, Request Identifier 31:24 (low 8 bits of each) |
+    /// | 3 | RDMAP opcode 3:0, bit 4 last of the message, bit 5 the last completes the work, bit 6 the last frees the Read Request queue entry, bit 7 Immediate Data follows the message; MSN 15:8, work 23:16, Request Identifier 31:24 (low 8 bits of each; Write and Sends: bit 24 inline; they and Read Responses: bit 25 its address is in `places`, for this turn) |
     pub const fn journal(&self) -> u16 {
         128
     }
@@ -154,9 +154,17 @@ impl Sizes {
     pub const fn qp_area(&self) -> u16 {
         self.expected() + (8 << self.log2_expected)
     }
+    /// T address of the send entries that were read last, 16 words a slot, as many slots as the journal has entries.
+    pub const fn entries(&self) -> u16 {
+        self.qps() + (self.qp_area() << self.log2_qps)
+    }
+    /// T address of the host addresses of FPDUs that were cut in this turn, 2 words each, by journal index: they need no second look.
+    pub const fn places(&self) -> u16 {
+        self.entries() + (16 << self.log2_journal)
+    }
     /// Words of T.
     pub const fn table(&self) -> usize {
-        self.qps() as usize + ((self.qp_area() as usize) << self.log2_qps)
+        self.places() as usize + (2 << self.log2_journal)
     }
 }
 
@@ -207,9 +215,15 @@ pub mod g {
         TX0 = 67; TX1 = 68; TX2 = 69; TX3 = 70; TX4 = 71; TX5 = 72; TX6 = 73; TX7 = 74;
         /// Host part: scratch of its own.
         H0 = 75; H1 = 76; H2 = 77; H3 = 78;
+        /// The region of the last Write that came: STag; TO of its first byte, low and high; its length, 0: not known (whoever changes a region
+        /// makes it so); host address of its first byte, low and high; the QP.
+        KNOWN_STAG = 105; KNOWN_BASE = 106; KNOWN_BASE_HIGH = 107; KNOWN_LENGTH = 108; KNOWN_HOST = 109; KNOWN_HOST_HIGH = 110;
+        KNOWN_QP = 111;
     }
-    /// Constants of the assembler: from here to 111.
+    /// Constants of the assembler: from here to [`CONSTANTS_END`].
     pub const CONSTANTS: u8 = 79;
+    /// First word behind the constants.
+    pub const CONSTANTS_END: u8 = 105;
 }
 
 /// Ports.
@@ -414,7 +428,7 @@ pub mod q {
     pub const TCP: u8 = 46;
     /// RDMA receive: 16 words (the SGEs of the open receive entry first).
     pub const RDMA_RX: u8 = 80;
-    /// RDMA transmit: 32 words (the send entry whose message is open).
+    /// RDMA transmit: 32 words (the Terminate that is sent).
     pub const RDMA_TX: u8 = 96;
 }
 
@@ -431,7 +445,8 @@ pub mod t {
     pub const RECORD: u8 = 160;
     /// Words of the FPDU being delivered behind W0..W4: 13 words.
     pub const FPDU: u8 = 192;
-    /// Scratch of the transmit part: a send entry being looked at, 32 words.
+    /// Scratch of the transmit part, 32 words: a send entry for the region routines, its last word whose send entries are at
+    /// `Sizes::entries`.
     pub const ENTRY: u8 = 208;
     /// The rest is free: 240..256.
     pub const FREE: u8 = 240;

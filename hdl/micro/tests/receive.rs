@@ -6,12 +6,14 @@ use ironwarp_micro::isa::Word;
 use ironwarp_micro::layout::{Sizes, c, fa, g, port, q, t};
 use ironwarp_micro::program::assemble;
 use ironwarp_proto::abi::context::{ErrorRecord, RECORD_BYTES};
+use ironwarp_proto::abi::region::{Region, access};
 use ironwarp_proto::ddp::DdpHeader;
 use ironwarp_proto::mpa::fpdu::fpdu_len;
 use ironwarp_proto::mpa::marker::{self, MarkerPhase};
 use ironwarp_proto::rdmap::{Opcode, ReadRequest, control};
 use ironwarp_proto::terminate::{TerminateError as E, headers_for};
 use proptest::prelude::*;
+use std::collections::VecDeque;
 use std::sync::LazyLock;
 
 static PROGRAM: LazyLock<Program> = LazyLock::new(|| assemble(&Sizes::FULL).unwrap());
@@ -22,11 +24,26 @@ const HOME: usize = 0xffff;
 #[derive(Default)]
 struct Sink {
     writer: Vec<u32>,
+    /// Packets of the walker.
+    packets: VecDeque<VecDeque<u32>>,
+    begun: bool,
 }
 
 impl Ports for Sink {
     fn read(&mut self, address: u8) -> Option<u32> {
-        (address == port::DRAIN.0).then_some(0)
+        match address {
+            a if a == port::DRAIN.0 => Some(0),
+            a if a == port::WALK.0 => self.packets.front_mut()?.pop_front(),
+            a if a == port::WALK_FIRST.0 => {
+                // A packet that was begun is dropped.
+                if self.begun {
+                    self.packets.pop_front();
+                }
+                self.begun = true;
+                self.packets.front_mut()?.pop_front()
+            }
+            _ => None,
+        }
     }
     fn can_read(&mut self, address: u8) -> bool {
         address == port::DRAIN.0
@@ -41,7 +58,7 @@ impl Ports for Sink {
         true
     }
     fn cond(&mut self) -> u32 {
-        0
+        u32::from(self.packets.len() > usize::from(self.begun)) << port::cond::WALK
     }
 }
 
@@ -81,18 +98,21 @@ impl Bench {
     fn area(&mut self, offset: u8) -> &mut u32 {
         &mut self.machine.table[usize::from(Sizes::FULL.qps()) + usize::from(offset)]
     }
-    /// Run a routine until it returns, or until it comes to routine `until`.
-    fn run_until(&mut self, routine: &str, until: Option<&str>) {
+    /// Run a routine until it returns, or until it comes to routine `until`; its cycles.
+    fn run_until(&mut self, routine: &str, until: Option<&str>) -> u32 {
         let find = |name: &str| PROGRAM.symbols.iter().find(|symbol| symbol.1 == name).unwrap().0;
         self.machine.globals[..ironwarp_micro::asm::LINKS].fill(HOME as u32);
         self.machine.pc = find(routine);
         let until = until.map(find);
+        let mut cycles = 0;
         for _ in 0..10_000 {
             if self.machine.pc == HOME || Some(self.machine.pc) == until {
-                return;
+                return cycles;
             }
-            let step = self.machine.step(&mut self.ports).unwrap();
-            assert!(matches!(step, Step::Ran(_)), "{:?}", PROGRAM.place(self.machine.pc));
+            match self.machine.step(&mut self.ports).unwrap() {
+                Step::Ran(spent) => cycles += spent,
+                Step::Stalled | Step::Waiting => panic!("stalled at {:?}", PROGRAM.place(self.machine.pc)),
+            }
         }
         panic!("{routine} does not return");
     }
@@ -289,4 +309,52 @@ fn a_receive_doorbell_is_judged_as_the_ring_says() {
             assert_eq!(bench.get(c::RQ), u32::from(now) << 16 | u32::from(consumer));
         }
     }
+}
+
+/// The packet of a whole FPDU with an 8-byte Write to offset `at` of STag 0x105, the `n`th of its segment.
+fn small_write(n: u32, at: u64) -> VecDeque<u32> {
+    let header = DdpHeader::Tagged { last: true, version: 1, rdmap_control: 0x40, stag: 0x105, to: at };
+    let mut bytes = 22u16.to_be_bytes().to_vec();
+    header.emit(&mut bytes);
+    let words = bytes.chunks(4).map(|word| u32::from_le_bytes(word.try_into().unwrap()));
+    [22 << 16 | 1 << 4, 28 * n, 28, 0].into_iter().chain(words).collect()
+}
+
+#[test]
+fn small_writes_of_a_region_cost_at_most_60_cycles_each() {
+    let mut bench = Bench::new();
+    let region = Region {
+        valid: true,
+        access: access::REMOTE_WRITE,
+        length: 0x1000,
+        base: 0xffff_fff0,
+        host: 0x7_ffff_0000,
+        stag: 0x105,
+        ..Region::default()
+    };
+    let at = usize::from(Sizes::FULL.regions()) + 8;
+    bench.machine.table[at..at + 8].copy_from_slice(&region.encode());
+    bench.set(g::RX5, 0x40);
+    let writes = 50;
+    bench.ports.packets = (0..writes).map(|n| small_write(n, 0xffff_fff0 + u64::from(8 * n))).collect();
+    bench.ports.packets.push_back([4, 28 * writes, 0, 0].into());
+    let cycles = bench.run_until("walk_packet", Some("rx_finish"));
+    let commands = std::mem::take(&mut bench.ports.writer);
+    // Without markers nobody looks at the distance to the next one.
+    let places = commands.split(|word| *word == 5).flat_map(|run| run.chunks(4));
+    let places: Vec<_> = places.map(|word| [word[0], word[1] & 0xffff, word[2], word[3]]).collect();
+    let expected: Vec<_> = (0..writes)
+        .map(|n| {
+            let to = 0x7_ffff_0000 + u64::from(8 * n);
+            [8 << 16 | 1, 0x40 + 28 * n + 16, to as u32, (to >> 32) as u32]
+        })
+        .collect();
+    assert_eq!(places, expected);
+    assert!(cycles <= 60 * writes, "{cycles} cycles for {writes} FPDUs");
+    // Beyond the region's end it is checked as ever, and refused.
+    bench.ports.packets.clear();
+    bench.ports.begun = false;
+    bench.ports.packets.push_back(small_write(0, 0xffff_fff0 + 0x0ff9));
+    bench.run_until("walk_packet", Some("detected"));
+    assert_eq!(bench.get(g::A0), 1 << 8 | 1 << 4 | 1, "DDP: base or bounds");
 }

@@ -5,6 +5,7 @@ use crate::emulated::{Cause, Meter, Spent};
 use crate::engine::Engine;
 use crate::lab::{Lab, NAMES};
 use crate::limit::Traffic;
+use crate::model::ModelConfig;
 use clap::ValueEnum;
 use ironwarp_driver::transport::Wait;
 use ironwarp_driver::verbs::{
@@ -86,6 +87,8 @@ struct Report {
 #[derive(Debug, Serialize)]
 struct Sequencer {
     cycles_per_message: f64,
+    /// Share of the simulated time in which it did not wait.
+    busy: f64,
     frames_received: u64,
     cycles_per_frame_received: f64,
     frames_sent: u64,
@@ -95,12 +98,15 @@ struct Sequencer {
 }
 
 impl Sequencer {
-    fn new(before: &Meter, after: &Meter, messages: u64) -> Self {
+    fn new(before: &Meter, after: &Meter, messages: u64, seconds: f64) -> Self {
+        let cycles = (after.cycles() - before.cycles()) as f64;
+        let clock = 1000.0 * f64::from(ModelConfig::default().clock_khz);
         let spent = |cause| after.spent(cause) - before.spent(cause);
         let per = |spent: Spent| spent.cycles as f64 / spent.runs.max(1) as f64;
         let (received, sent, writes) = (spent(Cause::Receive), spent(Cause::Transmit), spent(Cause::Write));
         Self {
-            cycles_per_message: (after.cycles() - before.cycles()) as f64 / messages as f64,
+            cycles_per_message: cycles / messages as f64,
+            busy: cycles / (seconds * clock),
             frames_received: received.runs,
             cycles_per_frame_received: per(received),
             frames_sent: sent.runs,
@@ -160,8 +166,8 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         messages_per_second: messages as f64 / seconds,
         retransmissions,
         peak_rss_bytes: peak_rss_bytes(),
-        sequencer: (args.run.engine == Engine::Micro)
-            .then(|| [0, 1].map(|node| Sequencer::new(&meters[node], &after[node], messages))),
+        sequencer: (args.run.engine != Engine::Model)
+            .then(|| [0, 1].map(|node| Sequencer::new(&meters[node], &after[node], messages, sim_seconds))),
     };
     if args.json {
         let text = serde_json::to_string(&report).map_err(std::io::Error::other)?;
@@ -339,11 +345,17 @@ fn print(report: &Report) {
     println!("  memory            {} MB at most", report.peak_rss_bytes / 1_000_000);
     for (name, sequencer) in NAMES.iter().zip(report.sequencer.iter().flatten()) {
         println!(
-            "  {name:<5} sequencer   {:.0} cycles a message, {:.0} a frame received, {:.0} a frame sent, {:.0} a register write",
+            "  {name:<5} sequencer   {:.0} cycles a message, busy {:.1} %",
             sequencer.cycles_per_message,
-            sequencer.cycles_per_frame_received,
-            sequencer.cycles_per_frame_sent,
-            sequencer.cycles_per_register_write,
+            100.0 * sequencer.busy
         );
+        if sequencer.frames_received > 0 {
+            println!(
+                "                    {:.0} a frame received, {:.0} a frame sent, {:.0} a register write",
+                sequencer.cycles_per_frame_received,
+                sequencer.cycles_per_frame_sent,
+                sequencer.cycles_per_register_write
+            );
+        }
     }
 }

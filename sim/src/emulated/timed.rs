@@ -8,10 +8,13 @@ use super::engines::Latency;
 use super::meter::Cause;
 use ironwarp_micro::interp::Step;
 use ironwarp_proto::pins::{Device, Dma, Frame, Nanos};
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// How long the world may go on before it asks a busy device again, nanoseconds.
 const SLICE: Nanos = 512;
+/// Time from an interrupt to the next, nanoseconds. What the host does about one takes a while to reach the line.
+const HOLD_OFF: Nanos = 4000;
 /// Frames in the transmit ring: enough to keep the wire busy.
 const FRAMES: usize = 4;
 
@@ -22,6 +25,8 @@ pub struct Timed {
     now: Nanos,
     /// The program waits, and nothing has happened since.
     resting: bool,
+    /// No interrupt before this time.
+    quiet_until: Cell<Nanos>,
 }
 
 impl Timed {
@@ -29,7 +34,13 @@ impl Timed {
     pub fn new(build: &Build, dma: Arc<dyn Dma>, latency: Latency) -> Self {
         let mut core = Core::new(build, dma, Some(latency));
         core.engines.room = FRAMES;
-        Self { core, clock_khz: build.sizes.clock_khz.max(1).into(), now: 0, resting: false }
+        Self {
+            core,
+            clock_khz: build.sizes.clock_khz.max(1).into(),
+            now: 0,
+            resting: false,
+            quiet_until: Cell::new(0),
+        }
     }
 
     /// What has stopped it for good.
@@ -43,6 +54,12 @@ impl Timed {
 
     fn time_of(&self, cycle: u64) -> Nanos {
         (u128::from(cycle) * 1_000_000).div_ceil(u128::from(self.clock_khz)) as Nanos
+    }
+
+    /// The cycle at which the alarm is due.
+    fn alarm(&self) -> Option<u64> {
+        let at = self.core.alarm(self.time_of(self.core.engines.cycle))?;
+        Some((u128::from(at) * u128::from(self.clock_khz)).div_ceil(1_000_000) as u64)
     }
 
     /// One instruction, or on to the next event of the engines. `false`: there is nothing to do before `until`.
@@ -63,8 +80,7 @@ impl Timed {
         if step == Step::Stalled && engines.is_none() {
             return Err(Fault::Stalled);
         }
-        let alarm = self.core.alarm(self.time_of(self.core.engines.cycle)).map(|at| self.cycle_at(at) + 1);
-        let next = [engines, alarm.filter(|_| self.resting)].into_iter().flatten().min();
+        let next = [engines, self.alarm().filter(|_| self.resting)].into_iter().flatten().min();
         match next.filter(|at| *at <= until) {
             Some(at) => {
                 self.core.engines.cycle = at.max(self.core.engines.cycle + 1);
@@ -80,13 +96,16 @@ impl Timed {
         let (target, mut spent) = (self.cycle_at(now), 0);
         for _ in 0..MOST_STEPS {
             let done = answer && !self.core.engines.answers.is_empty();
-            if self.core.is_dead() || done || !answer && self.core.engines.cycle >= target {
+            if self.core.is_dead() || done || !answer && self.core.engines.cycle > target {
                 return self.core.spend(cause, spent);
             }
             match self.go_on(if answer { u64::MAX } else { target }, &mut spent) {
                 Ok(true) => {}
                 Ok(false) if answer => self.core.stop(Fault::NoAnswer),
-                Ok(false) => self.core.engines.cycle = target,
+                Ok(false) => {
+                    self.core.engines.cycle = target;
+                    return self.core.spend(cause, spent);
+                }
                 Err(fault) => self.core.stop(fault),
             }
         }
@@ -136,11 +155,18 @@ impl Device for Timed {
         if !self.resting {
             return Some(own + SLICE);
         }
-        let engines = self.core.engines.next().map(|at| self.time_of(at).max(self.now));
-        [engines, self.core.alarm(own)].into_iter().flatten().min()
+        let next = [self.core.engines.next(), self.alarm()].into_iter().flatten().min();
+        let next = next.map(|at| self.time_of(at).max(self.now));
+        let line = self.core.engines.writer.interrupt && self.quiet_until.get() > self.now;
+        [next, line.then_some(self.quiet_until.get())].into_iter().flatten().min()
     }
 
     fn interrupt(&self) -> bool {
-        !self.core.is_dead() && self.core.engines.writer.interrupt
+        let level = !self.core.is_dead() && self.core.engines.writer.interrupt;
+        let heard = level && self.now >= self.quiet_until.get();
+        if heard {
+            self.quiet_until.set(self.now + HOLD_OFF);
+        }
+        heard
     }
 }

@@ -40,18 +40,6 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
 /// A3 > 0 bytes of the FPDU's payload, which begins T6 bytes behind the FPDU's start (0: from where the last PLACE ended), go to host
 /// address R1, R2. Changes T8..T12 only.
 fn place(p: &mut Asm) {
-    p.rare(eq(T6, 0), |p| {
-        p.and(T8, MODE, 1 << MARKERS | 1 << HOST);
-        p.or(T8, T8, 1 | 1 << 5);
-        p.pack(WRITER, A3, T8);
-        p.mov(WRITER, 0);
-        p.mov(WRITER, R1);
-        p.mov(WRITER, R2);
-        p.ret_if(nbit(MODE, HOST));
-        p.mov(WRITER, 0);
-        p.mov(WRITER, 0);
-        p.ret();
-    });
     p.add(T9, BASE, AT);
     p.add(T9, T9, T6);
     p.rare(bit(MODE, MARKERS), |p| {
@@ -65,6 +53,7 @@ fn place(p: &mut Asm) {
     });
     p.and(T8, MODE, 1 << MARKERS | 1 << HOST);
     p.or(T8, T8, 1);
+    p.rare(eq(T6, 0), |p| p.or(T8, T8, 1 << 5));
     p.pack(WRITER, A3, T8);
     p.pack(WRITER, T10, T9);
     p.mov(WRITER, R1);
@@ -111,7 +100,7 @@ fn scatter(p: &mut Asm) {
     p.goto(top);
 }
 
-/// Open the next receive entry: R0 = 0, 1 there is none, 2 what stands there is none. Keeps T0..T7.
+/// Open the next receive entry: R0 = 0, 1 there is none, 2 what stands there is none. Keeps T0..T2.
 fn take_receive(p: &mut Asm, sizes: &Sizes) {
     let (entry, bad) = (p.label(), p.label());
     if sizes.has(features::SRQ) {
@@ -171,16 +160,21 @@ fn take_receive(p: &mut Asm, sizes: &Sizes) {
     p.xor(T15, T13, T9);
     p.and(T11, T11, 3);
     p.mov(T8, 0);
-    for n in 0..3 {
-        p.stt(TQ, SGES + 4 * n, DMA);
-        p.stt(TQ, SGES + 4 * n + 1, DMA);
-        p.mov(T13, DMA);
-        p.if_(ltu(T11, n + 1), |p| p.mov(T13, 0));
-        p.stt(TQ, SGES + 4 * n + 2, T13);
-        p.add(T8, T8, T13);
-        p.adc(T15, T15, 0);
-        p.stt(TQ, SGES + 4 * n + 3, DMA);
-    }
+    p.mov(T3, 0);
+    p.add(T4, TQ, SGES);
+    let next = p.label();
+    p.bind(next);
+    p.stt(T4, 0, DMA);
+    p.stt(T4, 1, DMA);
+    p.mov(T13, DMA);
+    p.if_(geu(T3, T11), |p| p.mov(T13, 0));
+    p.stt(T4, 2, T13);
+    p.add(T8, T8, T13);
+    p.adc(T15, T15, 0);
+    p.stt(T4, 3, DMA);
+    p.add(T4, T4, 4);
+    p.add(T3, T3, 1);
+    p.goto_if(ltu(T3, 3), next);
     // Another index is a stale fetch, another length a torn one; more than 2^32 - 1 bytes make no sense.
     p.goto_if(ne(T15, 0), bad);
     p.goto_if(ne(T8, T12), bad);

@@ -5,7 +5,7 @@
 //! [`mpa`](super::mpa): an error is a jump.
 
 use super::fault::{self, TAGGED, number};
-use super::mpa::HEAD;
+use super::mpa::{AT, BASE, HEAD, MODE};
 use super::{buffer, untagged};
 use crate::asm::*;
 use crate::isa::Word;
@@ -156,30 +156,52 @@ pub(super) fn opcode(p: &mut Asm, e: &Errors) {
     p.and(OPCODE, OPCODE, 15);
 }
 
+/// A Write as it usually comes: RDMAP control 15:8, DDP control without L.
+const WRITE: u32 = 0x4081;
+/// L in it.
+const WRITE_LAST: u8 = 0x40;
 /// The FPDU with R0 in HEAD and its first word in W0; the rest of its packet is in the port.
 pub(super) fn fpdu(p: &mut Asm, sizes: &Sizes, e: &Errors) {
-    let untagged = p.label();
+    let (general, untagged, check) = (p.label(), p.label(), p.label());
     inc(p, Counter::RxFpdus);
     // RFC 5044 section 7.1.2: now a responder may send; the frame's end wakes the QP.
     p.andn(c::FA, c::FA, 1 << fa::HOLD);
     p.shr(PAYLOAD, HEAD, 16);
-    p.goto_if(nbit(W0, TAGGED), untagged);
+    p.shr(T3, W0, 16);
+    p.andn(T3, T3, WRITE_LAST);
+    p.ldi(T4, WRITE);
+    p.goto_if(ne(T3, T4), general);
     // A length below the header's own is a length field that cannot be trusted.
     p.goto_if(ltu(PAYLOAD, TAGGED_LEN as u8), e.mismatch);
-    p.sub(PAYLOAD, PAYLOAD, TAGGED_LEN as u8);
-    p.bswap(W1, WALK);
-    p.bswap(W2, WALK);
-    p.bswap(W3, WALK);
+    tagged_header(p);
+    p.goto_if(ne(W1, KNOWN_STAG), check);
+    p.sub(T4, W3, KNOWN_BASE);
+    p.sbb(T5, W2, KNOWN_BASE_HIGH);
+    p.goto_if(ne(T5, 0), check);
+    p.goto_if(geu(T4, KNOWN_LENGTH), check);
+    p.sub(T5, KNOWN_LENGTH, T4);
+    p.goto_if(ltu(T5, PAYLOAD), check);
+    p.goto_if(ne(MODE, 0), check);
+    p.pack(WRITER, PAYLOAD, 1);
+    p.add(T9, BASE, AT);
+    p.add(WRITER, T9, (LENGTH_LEN + TAGGED_LEN) as u8);
+    p.add(WRITER, T4, KNOWN_HOST);
+    p.adc(WRITER, KNOWN_HOST_HIGH, 0);
+    add_placed(p, PAYLOAD);
+    p.goto(e.tail);
+
+    p.bind(check);
+    write(p, e);
+
+    p.bind(general);
+    p.goto_if(nbit(W0, TAGGED), untagged);
+    p.goto_if(ltu(PAYLOAD, TAGGED_LEN as u8), e.mismatch);
+    tagged_header(p);
     p.shr(T3, W0, 16);
     p.and(T3, T3, 3);
     p.goto_if(ne(T3, ddp::VERSION), e.tagged_version);
     opcode(p, e);
-    let read_response = p.label();
-    p.goto_if(ne(OPCODE, Opcode::Write as u8), read_response);
-    write(p, e);
-    p.goto(e.tail);
-
-    p.bind(read_response);
+    p.goto_if(eq(OPCODE, Opcode::Write as u8), check);
     p.goto_if(ne(OPCODE, Opcode::ReadResponse as u8), e.unexpected);
     place_read_response(p, sizes, e);
     p.goto(e.tail);
@@ -190,15 +212,35 @@ pub(super) fn fpdu(p: &mut Asm, sizes: &Sizes, e: &Errors) {
     untagged::deliver(p, sizes, e);
 }
 
-/// A segment of a Write: W1 STag, W2/W3 TO.
+/// W1 = STag, W2/W3 = TO, PAYLOAD = bytes behind the header.
+fn tagged_header(p: &mut Asm) {
+    p.sub(PAYLOAD, PAYLOAD, TAGGED_LEN as u8);
+    for word in [W1, W2, W3] {
+        p.bswap(word, WALK);
+    }
+}
+
+/// A segment of a Write. Others like it may follow: its region is remembered.
 fn write(p: &mut Asm, e: &Errors) {
     // RFC 5041 section 5.2: STag and TO of a zero-length segment are not examined.
     p.goto_if(eq(PAYLOAD, 0), e.tail);
-    place_tagged(p, e, access::REMOTE_WRITE, "region_remote");
+    place_tagged(p, e, access::REMOTE_WRITE, "region_remote", |p| {
+        p.mov(KNOWN_STAG, W1);
+        p.ldt(KNOWN_BASE, T8, 3);
+        p.ldt(KNOWN_BASE_HIGH, T8, 4);
+        p.mov(KNOWN_HOST, T13);
+        p.mov(KNOWN_HOST_HIGH, T14);
+        // Only if its length fits a word.
+        p.mov(KNOWN_LENGTH, 0);
+        p.ldt(T9, T8, 2);
+        p.loh(T9, T9);
+        p.if_(eq(T9, 0), |p| p.ldt(KNOWN_LENGTH, T8, 1));
+    });
+    p.goto(e.tail);
 }
 
-/// PAYLOAD bytes go to W2/W3 of region W1. Keeps T0..T5.
-fn place_tagged(p: &mut Asm, e: &Errors, rights: u8, check: &'static str) {
+/// PAYLOAD bytes go to W2/W3 of region W1; `then` comes behind the check. Keeps T0..T5.
+fn place_tagged(p: &mut Asm, e: &Errors, rights: u8, check: &'static str, then: impl FnOnce(&mut Asm)) {
     p.mov(A0, W1);
     p.mov(A1, W3);
     p.mov(A2, W2);
@@ -207,6 +249,7 @@ fn place_tagged(p: &mut Asm, e: &Errors, rights: u8, check: &'static str) {
     p.mov(A5, c::ASKER);
     p.call(check);
     p.goto_if(ne(R0, 0), e.ddp_refused);
+    then(p);
     p.pack(WRITER, QPN, 5);
     p.mov(T6, (LENGTH_LEN + TAGGED_LEN) as u8);
     p.call("place");
@@ -260,7 +303,7 @@ fn place_read_response(p: &mut Asm, sizes: &Sizes, e: &Errors) {
     p.goto_if(bit(W0, LAST), e.unspecified);
     p.bind(checked);
     p.goto_if(eq(PAYLOAD, 0), done);
-    place_tagged(p, e, access::LOCAL_WRITE, "region_local");
+    place_tagged(p, e, access::LOCAL_WRITE, "region_local", |_| {});
     p.sub(T0, T0, PAYLOAD);
     p.stt(T4, 4, T0);
     p.add(T8, W3, PAYLOAD);

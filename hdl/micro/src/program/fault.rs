@@ -35,9 +35,13 @@ fn detected(p: &mut Asm) {
     // Kind 1, then layer, type and code from bit 8 on.
     p.shl(T8, A0, 8);
     p.or(T8, T8, 1);
-    for word in 1..14 {
-        p.stt(ZERO, t::RECORD + word, 0);
-    }
+    p.mov(T9, 13);
+    let zero = p.label();
+    p.bind(zero);
+    p.add(T10, T9, t::RECORD);
+    p.stt(T10, 0, 0);
+    p.sub(T9, T9, 1);
+    p.goto_if(ne(T9, 0), zero);
     // RFC 5040 section 4.8: no header with a local catastrophic error; the errors of MPA that are found here are of type 0 too.
     p.shr(T9, A0, 4);
     p.and(T9, T9, 15);
@@ -69,10 +73,14 @@ fn detected(p: &mut Asm) {
     p.goto_if(ne(T9, Opcode::ReadRequest as u8), store);
     p.ldi(T9, 1 << 25);
     p.or(T8, T8, T9);
-    for word in 0..ReadRequest::LEN as u8 / 4 {
-        p.ldt(T9, ZERO, t::FPDU + word);
-        p.stt(ZERO, t::RECORD + 7 + word, T9);
-    }
+    p.mov(T9, ReadRequest::LEN as u8 / 4);
+    let copy = p.label();
+    p.bind(copy);
+    p.sub(T9, T9, 1);
+    p.ldt(T10, T9, t::FPDU);
+    p.add(T11, T9, t::RECORD + 7);
+    p.stt(T11, 0, T10);
+    p.goto_if(ne(T9, 0), copy);
     p.bind(store);
     p.stt(ZERO, t::RECORD, T8);
     p.mov(A0, ErrorCause::Detected as u8);

@@ -240,11 +240,11 @@ fn write(p: &mut Asm) {
                     p.mov(T1, port::NOW);
                     p.stt(ZERO, dev::EQ_OLDEST, T1);
                 }
+                p.or(H2, H2, todo::INTERRUPT);
                 p.ret_if(eq(A3, 0));
                 p.call("judge");
                 p.ret_if(ne(R0, 0));
                 p.stt(ZERO, reg(consumer), R1);
-                p.or(H2, H2, todo::INTERRUPT);
                 p.ret();
             });
         }
@@ -353,40 +353,39 @@ fn timing(p: &mut Asm, sizes: &Sizes) {
     });
 }
 
-/// A doorbell is rung: T0 = word offset, T1 = page + 1, H1 = value.
+/// A doorbell is rung: T0 = byte offset << 8, A0 = page + 1, H1 = value. Producers of queues are what comes most.
 fn doorbell(p: &mut Asm, sizes: &Sizes) {
     p.routine("doorbell", |p| {
-        let (other, rung, bad, fin, terminate) = (p.label(), p.label(), p.label(), p.label(), p.label());
-        p.sub(A0, T1, 1);
-        p.shl(T0, T0, 22);
-        p.shr(T0, T0, 22);
+        let (other, rung, bad, terminate, stream) = (p.label(), p.label(), p.label(), p.label(), p.label());
+        p.sub(A0, A0, 1);
+        // Byte offset in the page << 20.
+        p.shl(T0, T0, 12);
         p.goto_if(geu(A0, limit(p, sizes.log2_qps)), other);
-        p.call("select");
+        p.rare(ne(A0, QPN), |p| p.call("select"));
         p.ret_if(eq(STATE, 0));
         p.mov(A0, H1);
-        let stream = p.label();
         p.goto_if(bit(FA, fa::STREAM), stream);
         let receive = p.label();
         p.goto_if(ne(T0, 0), receive);
         p.call("post_send");
         p.goto_if(eq(R0, 0), bad);
-        p.goto(rung);
+        p.bind(rung);
+        p.if_(nbit(FB, fb::READY), |p| p.call("wake"));
+        p.ret();
+        p.bind(bad);
+        stop(p, ErrorCause::Doorbell);
+        p.ret();
         p.bind(receive);
-        p.rare(eq(T0, 1), |p| {
+        p.shr(T0, T0, 22);
+        p.if_(eq(T0, 1), |p| {
             p.call("post_receive");
             p.goto_if(eq(R0, 0), bad);
             p.goto(rung);
         });
         p.goto_if(eq(T0, 4), terminate);
-        p.bind(fin);
         p.goto_if(ne(T0, 6), rung);
         p.or(FB, FB, 1 << fb::FIN_WANTED);
-        p.bind(rung);
-        p.call("wake");
-        p.ret();
-        p.bind(bad);
-        stop(p, ErrorCause::Doorbell);
-        p.ret();
+        p.goto(rung);
         p.bind(terminate);
         p.goto_if(bit(FB, fb::DEAD), rung);
         p.call("send_terminate");
@@ -395,6 +394,7 @@ fn doorbell(p: &mut Asm, sizes: &Sizes) {
         p.goto(rung);
 
         p.bind(stream);
+        p.shr(T0, T0, 22);
         if sizes.has(features::STREAM) {
             let changed = p.label();
             p.rare(eq(T0, 2), |p| {
@@ -418,6 +418,7 @@ fn doorbell(p: &mut Asm, sizes: &Sizes) {
         p.goto(rung);
 
         p.bind(other);
+        p.shr(T0, T0, 22);
         let srq = p.label();
         p.ldi(T2, 1 << sizes.log2_qps);
         p.sub(A0, A0, T2);

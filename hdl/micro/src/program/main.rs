@@ -1,7 +1,8 @@
 //! Boot, dispatch, ready queue, alarm, and what every part uses.
 
 use super::host::dev;
-use crate::asm::{Asm, bit, eq, nbit, ne};
+use crate::asm::{Asm, Label, bit, eq, ltu, nbit, ne, not_before};
+use crate::isa::{Operand, Word};
 use crate::layout::c::*;
 use crate::layout::g::*;
 use crate::layout::port::{self, cond};
@@ -53,19 +54,13 @@ pub(super) fn count(p: &mut Asm, counter: Counter) {
 }
 
 /// `count` of these objects as an operand of a comparison.
-pub(super) fn limit(p: &Asm, log2: u8) -> crate::isa::Operand {
+pub(super) fn limit(p: &Asm, log2: u8) -> Operand {
     let number = 1u32 << log2;
     u8::try_from(number).map_or_else(|_| p.k(number).into(), Into::into)
 }
 
 /// d = T address of the area of QP `number`; changes `scratch`.
-pub(super) fn area(
-    p: &mut Asm,
-    sizes: &Sizes,
-    d: crate::isa::Word,
-    number: crate::isa::Word,
-    scratch: crate::isa::Word,
-) {
+pub(super) fn area(p: &mut Asm, sizes: &Sizes, d: Word, number: Word, scratch: Word) {
     // The size of an area times the number, bit by bit in non-adjacent form.
     let (mut size, mut shift) = (i32::from(sizes.qp_area()), 0);
     let mut digits = Vec::new();
@@ -107,25 +102,17 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
     });
     reset(p, sizes);
     p.routine("select", |p| {
-        p.set_qp(A0);
-        p.mov(QPN, A0);
-        area(p, sizes, TQ, A0, T15);
-    });
-    p.routine("wake", |p| {
-        p.if_(nbit(FB, fb::READY), |p| {
-            p.or(FB, FB, 1 << fb::READY);
-            p.add(T15, READY_HEAD, READY_COUNT);
-            p.and(T15, T15, mask(sizes));
-            p.ldi(T14, sizes.ready().into());
-            p.add(T15, T15, T14);
-            p.stt(T15, 0, QPN);
-            p.add(READY_COUNT, READY_COUNT, 1);
+        p.if_(ne(A0, QPN), |p| {
+            p.set_qp(A0);
+            p.mov(QPN, A0);
+            area(p, sizes, TQ, A0, T15);
         });
     });
+    p.routine("wake", |p| p.if_(nbit(FB, fb::READY), |p| queue(p, sizes)));
     p.routine("arm", |p| {
         let set = p.label();
         p.goto_if(eq(ALARM_SET, 0), set);
-        p.ret_if(crate::asm::not_before(A0, ALARM_AT));
+        p.ret_if(not_before(A0, ALARM_AT));
         p.bind(set);
         p.mov(ALARM_SET, 1);
         p.mov(ALARM_AT, A0);
@@ -151,38 +138,29 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
     housekeeping(p, sizes);
 }
 
+/// The current QP to the end of the ready queue; changes T14, T15.
+fn queue(p: &mut Asm, sizes: &Sizes) {
+    p.or(FB, FB, 1 << fb::READY);
+    p.add(T15, READY_HEAD, READY_COUNT);
+    p.and(T15, T15, mask(sizes));
+    p.ldi(T14, sizes.ready().into());
+    p.add(T15, T15, T14);
+    p.stt(T15, 0, QPN);
+    p.add(READY_COUNT, READY_COUNT, 1);
+}
+
 /// Ready queue index mask.
 fn mask(sizes: &Sizes) -> u8 {
     ((1u32 << sizes.log2_qps) - 1) as u8
 }
 
 /// One pass over the sources of work, each served once: nothing can keep the others waiting.
-fn dispatch(p: &mut Asm, sizes: &Sizes, top: crate::asm::Label, boot: crate::asm::Label) {
-    let (wait_tx, sources, no_tx) = (p.label(), p.label(), p.label());
-    p.rare(ne(H2, 0), |p| p.call("housekeeping"));
+fn dispatch(p: &mut Asm, sizes: &Sizes, top: Label, boot: Label) {
     let on = |sources: &[u8]| sources.iter().fold(0u8, |mask, source| mask | 1 << source);
-    let any = on(&[cond::HOST, cond::ALARM, cond::TXERR, cond::WERR]);
-    let wait = |p: &mut Asm, more: u8| {
-        let busy = p.label();
-        p.goto_if(ne(RX_BUSY, 0), busy);
-        p.wait(any | more | on(&[cond::RXD]));
-        p.goto(sources);
-        p.bind(busy);
-        p.wait(any | more | on(&[cond::WALK]));
-    };
-    p.goto_if(bit(H3, tx::INJECT), wait_tx);
-    let dark = p.label();
-    p.goto_if(nbit(H3, tx::ENABLED), dark);
-    p.goto_if(ne(READY_COUNT, 0), wait_tx);
-    p.goto_if(bit(H3, tx::RAW), wait_tx);
-    p.bind(dark);
-    wait(p, 0);
-    p.goto(sources);
-    p.bind(wait_tx);
-    wait(p, on(&[cond::TX_ROOM]));
+    let seldom = on(&[cond::HOST, cond::ALARM, cond::TXERR, cond::WERR]);
+    p.and(T0, port::COND, seldom);
+    p.rare(ne(T0, 0), |p| sources(p, boot));
 
-    p.bind(sources);
-    p.rare(bit(port::COND, cond::HOST), |p| host(p, boot));
     let (idle, walk, delivered) = (p.label(), p.label(), p.label());
     p.goto_if(eq(RX_BUSY, 0), idle);
     p.bind(walk);
@@ -192,47 +170,112 @@ fn dispatch(p: &mut Asm, sizes: &Sizes, top: crate::asm::Label, boot: crate::asm
     p.goto_if(nbit(port::COND, cond::HOST), walk);
     p.goto(delivered);
     p.bind(idle);
-    p.rare(bit(port::COND, cond::RXD), |p| p.call("rx_frame"));
+    p.if_(bit(port::COND, cond::RXD), |p| p.call("rx_frame"));
     p.bind(delivered);
 
-    p.rare(bit(H3, tx::INJECT), |p| {
-        p.if_(bit(port::COND, cond::INJECT_ROOM), |p| p.call("raw_send"));
-    });
-    p.goto_if(nbit(port::COND, cond::TX_ROOM), no_tx);
-    p.goto_if(nbit(H3, tx::ENABLED), no_tx);
-    transmit(p, sizes, no_tx);
-    p.bind(no_tx);
+    let (qps, sent) = (p.label(), p.label());
+    p.rare(ne(H3, 1 << tx::ENABLED), |p| unusual_transmit(p, qps, sent));
+    p.goto_if(eq(READY_COUNT, 0), sent);
+    p.goto_if(nbit(port::COND, cond::TX_ROOM), sent);
+    p.bind(qps);
+    transmit(p, sizes, sent);
+    p.bind(sent);
 
-    p.rare(bit(port::COND, cond::ALARM), |p| p.call("alarm"));
-    p.rare(bit(port::COND, cond::WERR), |p| {
+    // Interrupts and stops are the rest of what was just done. Housekeeping is one thing at a time.
+    p.rare(ne(H2, 0), |p| {
+        p.call("housekeeping");
+        p.goto(top);
+    });
+    // Sleep until there is something that can be done.
+    let (busy, wait_tx) = (p.label(), p.label());
+    let wait = |p: &mut Asm, more: u8| {
+        p.wait(seldom | more);
+        p.goto(top);
+    };
+    p.goto_if(ne(RX_BUSY, 0), busy);
+    p.rare(ne(H3, 1 << tx::ENABLED), |p| {
+        wants_room(p, wait_tx);
+        wait(p, on(&[cond::RXD]));
+    });
+    p.goto_if(ne(READY_COUNT, 0), wait_tx);
+    wait(p, on(&[cond::RXD]));
+    p.bind(wait_tx);
+    wait(p, on(&[cond::RXD, cond::TX_ROOM]));
+    p.bind(busy);
+    let busy_tx = p.label();
+    p.rare(ne(H3, 1 << tx::ENABLED), |p| {
+        wants_room(p, busy_tx);
+        wait(p, on(&[cond::WALK]));
+    });
+    p.goto_if(ne(READY_COUNT, 0), busy_tx);
+    wait(p, on(&[cond::WALK]));
+    p.bind(busy_tx);
+    wait(p, on(&[cond::WALK, cond::TX_ROOM]));
+}
+
+/// Go to `yes` if room in the transmitter is of use, while it is disabled or there are raw frames.
+fn wants_room(p: &mut Asm, yes: Label) {
+    let no = p.label();
+    p.goto_if(bit(H3, tx::INJECT), yes);
+    p.goto_if(nbit(H3, tx::ENABLED), no);
+    p.goto_if(bit(H3, tx::RAW), yes);
+    p.goto_if(ne(READY_COUNT, 0), yes);
+    p.bind(no);
+}
+
+/// What comes less often than frames.
+fn sources(p: &mut Asm, boot: Label) {
+    p.if_(bit(T0, cond::HOST), |p| host(p, boot));
+    p.if_(bit(port::COND, cond::ALARM), |p| p.call("alarm"));
+    p.if_(bit(port::COND, cond::WERR), |p| {
         p.mov(A0, port::WERR);
         p.call("write_failed");
     });
-    p.rare(bit(port::COND, cond::TXERR), |p| {
+    p.if_(bit(port::COND, cond::TXERR), |p| {
         p.mov(A0, port::TXERR);
         p.call("frame_failed");
     });
-    p.goto(top);
+}
+
+/// The transmitter is disabled, or there is a raw frame: connections and raw frames alternate, what is injected goes at any time.
+fn unusual_transmit(p: &mut Asm, qps: Label, sent: Label) {
+    let (raw, wire) = (p.label(), p.label());
+    p.goto_if(nbit(H3, tx::INJECT), wire);
+    p.goto_if(bit(port::COND, cond::INJECT_ROOM), raw);
+    p.bind(wire);
+    p.goto_if(nbit(H3, tx::ENABLED), sent);
+    p.goto_if(nbit(port::COND, cond::TX_ROOM), sent);
+    p.if_(bit(H3, tx::RAW), |p| {
+        p.goto_if(eq(READY_COUNT, 0), raw);
+        p.xor(H3, H3, 1 << tx::RAW_TURN);
+        p.goto_if(bit(H3, tx::RAW_TURN), raw);
+    });
+    p.goto_if(ne(READY_COUNT, 0), qps);
+    p.goto(sent);
+    p.bind(raw);
+    p.call("raw_send");
+    p.goto(sent);
 }
 
 /// A request of the host.
-fn host(p: &mut Asm, boot: crate::asm::Label) {
+fn host(p: &mut Asm, boot: Label) {
     let (end, settle, write) = (p.label(), p.label(), p.label());
     p.mov(H0, port::HOST);
     p.mov(H1, port::HOST);
-    // T0 = word offset, T1 = doorbell page + 1.
+    // Byte offset << 8, doorbell page + 1.
     p.shl(T0, H0, 8);
-    p.shr(T0, T0, 10);
-    p.shr(T1, T0, 10);
+    p.shr(A0, T0, 20);
     let read = p.label();
     p.goto_if(nbit(H0, 31), read);
-    p.goto_if(eq(T1, 0), write);
+    p.goto_if(eq(A0, 0), write);
     p.call("doorbell");
     p.goto(end);
     p.bind(read);
+    p.shr(T0, T0, 10);
     p.call("host_read");
     p.goto(end);
     p.bind(write);
+    p.shr(T0, T0, 10);
     p.goto_if(eq(T0, (regs::CMD / 4) as u8), settle);
     p.goto_if(eq(T0, (regs::CTRL / 4) as u8), settle);
     p.call("host_write");
@@ -252,31 +295,22 @@ fn host(p: &mut Asm, boot: crate::asm::Label) {
     p.bind(end);
 }
 
-/// A turn of the transmitter: connections and raw frames alternate.
-fn transmit(p: &mut Asm, sizes: &Sizes, end: crate::asm::Label) {
-    let (qps, raw) = (p.label(), p.label());
-    p.xor(H3, H3, 1 << tx::RAW_TURN);
-    p.goto_if(nbit(H3, tx::RAW), qps);
-    p.goto_if(eq(READY_COUNT, 0), raw);
-    p.goto_if(nbit(H3, tx::RAW_TURN), qps);
-    p.bind(raw);
-    p.call("raw_send");
-    p.goto(end);
-    p.bind(qps);
-    p.goto_if(eq(READY_COUNT, 0), end);
+/// The next connection has a turn: one frame, then to the back of the queue.
+fn transmit(p: &mut Asm, sizes: &Sizes, end: Label) {
     p.ldi(T14, sizes.ready().into());
     p.ldt(A0, T14, READY_HEAD);
     p.add(READY_HEAD, READY_HEAD, 1);
     p.and(READY_HEAD, READY_HEAD, mask(sizes));
     p.sub(READY_COUNT, READY_COUNT, 1);
-    p.call("select");
+    p.rare(ne(A0, QPN), |p| p.call("select"));
     p.andn(FB, FB, 1 << fb::READY);
     p.goto_if(eq(STATE, 0), end);
     p.call("transmit");
     p.goto_if(eq(R0, 0), end);
     count(p, Counter::TxFrames);
-    // Round robin: one frame, then to the back of the queue.
-    p.call("wake");
+    p.goto_if(bit(R0, 1), end);
+    p.goto_if(bit(FB, fb::READY), end);
+    queue(p, sizes);
 }
 
 /// Power-up state. Time goes on.
@@ -288,7 +322,7 @@ fn reset(p: &mut Asm, sizes: &Sizes) {
         p.mov(T0, port::TXDRAIN);
         p.mov(T0, port::DRAIN);
         p.mov(T0, port::TXERR);
-        for word in [ALARM_SET, READY_HEAD, READY_COUNT, RX_BUSY, H2, H3, QPN] {
+        for word in [ALARM_SET, READY_HEAD, READY_COUNT, RX_BUSY, H2, H3, KNOWN_LENGTH] {
             p.mov(word, 0);
         }
         clear(p, T1, 0, sizes.qps().into());
@@ -306,8 +340,9 @@ fn reset(p: &mut Asm, sizes: &Sizes) {
         p.ldi(T3, sizes.qp_area().into());
         p.add(TQ, TQ, T3);
         p.add(T2, T2, 1);
-        p.goto_if(crate::asm::ltu(T2, limit(p, sizes.log2_qps)), next);
+        p.goto_if(ltu(T2, limit(p, sizes.log2_qps)), next);
         p.mov(A0, 0);
+        p.mov(QPN, 0xff);
         p.call("select");
         p.call("registers");
         // Frames that came before are of nobody now.
@@ -318,20 +353,20 @@ fn reset(p: &mut Asm, sizes: &Sizes) {
 }
 
 /// T[from..to] = 0; changes `at`, T4.
-fn clear(p: &mut Asm, at: crate::isa::Word, from: u32, to: u32) {
+fn clear(p: &mut Asm, at: Word, from: u32, to: u32) {
     p.ldi(at, from);
     p.ldi(T4, to);
     clear_to(p, at, T4);
 }
 
 /// T[at..to] = 0 and up to three words more are never touched: lengths here are multiples of 2.
-fn clear_to(p: &mut Asm, at: crate::isa::Word, to: crate::isa::Word) {
+fn clear_to(p: &mut Asm, at: Word, to: Word) {
     let top = p.label();
     p.bind(top);
     p.stt(at, 0, 0);
     p.stt(at, 1, 0);
     p.add(at, at, 2);
-    p.goto_if(crate::asm::ltu(at, to), top);
+    p.goto_if(ltu(at, to), top);
 }
 
 /// Reads and writes of host memory that failed.
@@ -396,7 +431,7 @@ fn lose(p: &mut Asm, sizes: &Sizes, what: u8) {
 /// The interrupt, and QPs to stop.
 fn housekeeping(p: &mut Asm, sizes: &Sizes) {
     p.routine("housekeeping", |p| {
-        p.if_(crate::asm::nbit(H2, 1), |p| {
+        p.if_(nbit(H2, 1), |p| {
             p.mov(H2, 0);
             p.call("interrupt");
             p.ret();
@@ -440,7 +475,7 @@ fn housekeeping(p: &mut Asm, sizes: &Sizes) {
         stop(p, ErrorCause::CqBroken);
         p.bind(next);
         p.add(H0, H0, 1);
-        p.goto_if(crate::asm::ltu(H0, limit(p, sizes.log2_qps)), top);
+        p.goto_if(ltu(H0, limit(p, sizes.log2_qps)), top);
     });
     p.routine("alarm", |p| {
         p.mov(port::ALARM_OFF, 0);
@@ -457,7 +492,7 @@ fn housekeeping(p: &mut Asm, sizes: &Sizes) {
         p.call("on_time");
         p.bind(next);
         p.add(H0, H0, 1);
-        p.goto_if(crate::asm::ltu(H0, limit(p, sizes.log2_qps)), top);
+        p.goto_if(ltu(H0, limit(p, sizes.log2_qps)), top);
         // The last one looked at need not be active.
         p.set_qp(QPN);
     });

@@ -13,7 +13,7 @@
 //! | `stream` | stream mode | `stream.rs` |
 //! | `mpa` | FPDUs in | `rdma/receive.rs` |
 //! | `deliver`, `untagged`, `buffer`, `fault` | DDP and RDMAP rules | `rdma/deliver.rs` |
-//! | `work`, `transmit` | send entries, FPDUs out, journal | `rdma/work.rs`, `rdma/transmit.rs` |
+//! | `work`, `message`, `transmit`, `render` | send entries, messages, FPDUs out and journal, frames | `rdma/work.rs`, `rdma/transmit.rs` |
 //!
 //! ## Conventions
 //! "The current QP" is the one in the QP register; QPN and TQ belong to it. Routines take arguments in A0.., give results in R0.., and may
@@ -51,7 +51,7 @@
 //! TCP (`receive`, `congestion`, `timers`, `send`, `stream`):
 //! * `rx_frame`: a descriptor is there. `rx_finish`: the frame RX_* was delivered: FIN, events, wake, FREE, RX_BUSY = 0.
 //! * `tcp_activate`: TCB of the current QP from its context (model: `Tcb::new`). `tcp_set_mss`: A0.
-//! * `transmit`: a turn of the current QP; R0 = 1 if a frame was built.
+//! * `transmit`: a turn of the current QP; R0 = 1 if a frame was built, 2 if it was the last for now.
 //! * `on_time`: timers of the current QP that are due; re-arms. R0/R1: bit 0 whether there is a deadline, and it.
 //! * `frame_headers`: the HEADER command with its 14 words: A0 SEQ, A1 payload bytes, A2 TCP flags; takes ACK and window from the TCB as the frame is built.
 //! * `ack_now`: the current QP owes an ACK at once.
@@ -65,11 +65,11 @@
 //!   region check.
 //! * `rdma_rx_activate`; `post_receive`: A0 index; R0 = 1 possible. `cut_at_fin`: R0 = bits 0 FPDU, 1 message, 2 Reads open.
 //!
-//! RDMA transmit (`work`, `transmit`):
+//! RDMA transmit (`work`, `message`, `transmit`, `render`):
 //! * `rdma_tx_activate`; `post_send`: A0 index; R0 = 1 possible.
 //! * `acknowledged`: SND_UNA has moved.
 //! * `rdma_plan`: A0 from, A1 room, A2 may cut; R0 = 0 nothing, 1 a cut, R1 its bytes, R2 push. Stops the QP itself on errors.
-//! * `rdma_build`: A0 from, A1 bytes, A2 TCP flags: BEGIN, `frame_headers`, FPDUs, END.
+//! * `rdma_build`: A0 from, A1 bytes > 0, A2 TCP flags: BEGIN, `frame_headers`, FPDUs, END. R0 = 0 if they are lost.
 //! * `finish_work`: A0 = work, A1 = status. `check_failure`: the stop that a failed entry brings.
 //! * `rdma_stop`, `send_terminate` (R0 = 1 it goes), `is_drained` (R0).
 
@@ -82,11 +82,14 @@ mod event;
 mod fault;
 mod host;
 mod main;
+mod message;
 mod mpa;
 mod raw;
 mod receive;
 mod region;
+mod render;
 mod send;
+mod source;
 mod srq;
 mod stop;
 mod stream;
@@ -95,6 +98,7 @@ mod transmit;
 mod untagged;
 mod window;
 mod work;
+mod writes;
 
 use crate::asm::{Asm, AsmError, Program};
 use crate::layout::{Sizes, g};
@@ -104,7 +108,7 @@ pub const ROM: usize = 8192;
 
 /// Assemble the program of a device.
 pub fn assemble(sizes: &Sizes) -> Result<Program, AsmError> {
-    let room = usize::from(crate::isa::PORTS - g::CONSTANTS);
+    let room = usize::from(g::CONSTANTS_END - g::CONSTANTS);
     let p = &mut Asm::new(g::CONSTANTS, room);
     main::define(p, sizes);
     host::define(p, sizes);
@@ -124,7 +128,9 @@ pub fn assemble(sizes: &Sizes) -> Result<Program, AsmError> {
     mpa::define(p, sizes);
     deliver::define(p, sizes);
     work::define(p, sizes);
+    message::define(p, sizes);
     transmit::define(p, sizes);
+    render::define(p, sizes);
     std::mem::take(p).assemble(ROM)
 }
 

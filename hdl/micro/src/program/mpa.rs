@@ -80,10 +80,9 @@ fn start_walk(p: &mut Asm) {
     p.mov(WALKC, 0);
 }
 
-/// A0 ring byte address, A1 bytes, A2 sequence number of the first.
+/// A0 ring byte address, A1 bytes, A2 sequence number of the first; the QP is not stopped.
 fn rdma_deliver(p: &mut Asm) {
-    let (stopped, staged) = (p.label(), p.label());
-    p.goto_if(bit(c::FD, fd::STOPPED), stopped);
+    let staged = p.label();
     p.and(T8, c::FA, 1 << fa::MARKERS_RX);
     p.shl(MODE, T8, MARKERS - fa::MARKERS_RX);
     p.goto_if(ne(c::STAGED, 0), staged);
@@ -92,8 +91,6 @@ fn rdma_deliver(p: &mut Asm) {
     p.bind(staged);
     p.call("stage");
     p.ret_if(eq(R0, 1));
-    // A stopped connection goes on acknowledging, and looks at nothing.
-    p.bind(stopped);
     p.call("rx_finish");
 }
 
@@ -210,6 +207,11 @@ fn walk_packet(p: &mut Asm, sizes: &Sizes) {
         p.mov(A0, RX_QP);
         p.call("select");
     });
+    p.rare(ne(QPN, KNOWN_QP), |p| {
+        p.mov(KNOWN_QP, QPN);
+        p.mov(KNOWN_LENGTH, 0);
+    });
+    p.pack(WRITER, QPN, 5);
     p.bind(next);
     p.mov(HEAD, WALK_FIRST);
     p.and(T0, HEAD, 15);
@@ -228,11 +230,18 @@ fn walk_packet(p: &mut Asm, sizes: &Sizes) {
     p.goto_if(eq(T0, 1 << cond::WALK), next);
     p.ret();
 
+    let unusual = p.label();
     let (end, partial, bad_marker, finish, aligned) = (p.label(), p.label(), p.label(), p.label(), p.label());
     p.bind(other);
+    p.goto_if(ne(T0, code::END), unusual);
+    p.goto_if(bit(MODE, HOST), end);
+    p.bind(finish);
+    p.call("rx_finish");
+    p.ret();
+
+    p.bind(unusual);
     p.goto_if(bit(c::FD, fd::STOPPED), end);
     p.goto_if(eq(T0, code::PARTIAL), partial);
-    p.goto_if(eq(T0, code::END), end);
     p.goto_if(eq(T0, code::BAD_MARKER), bad_marker);
     p.goto_if(nbit(MODE, UNALIGNED), aligned);
     inc(p, Counter::UnalignedFpdus);
@@ -272,9 +281,6 @@ fn walk_packet(p: &mut Asm, sizes: &Sizes) {
     p.ldt(A2, TQ, REST_SEQ);
     start_walk(p);
     p.goto(e.tail);
-    p.bind(finish);
-    p.call("rx_finish");
-    p.ret();
 
     // After a stop the rest of the stretch comes all the same, unless the walker has ended it.
     deliver::failures(p, &e);
@@ -285,7 +291,7 @@ fn walk_packet(p: &mut Asm, sizes: &Sizes) {
 
 /// Receive state of the current QP from its context (model: `Rdma::new`).
 fn rdma_rx_activate(p: &mut Asm) {
-    for word in [c::STAGED, c::RQ, c::OPEN_RECEIVED, c::IRRQ, c::EXPECTED] {
+    for word in [c::STAGED, c::RQ, c::OPEN_RECEIVED, c::IRRQ, c::EXPECTED, KNOWN_LENGTH] {
         p.mov(word, 0);
     }
     for msn in [c::MSN0, c::MSN1, c::MSN3] {

@@ -104,7 +104,10 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
         p.ret_if(ne(T8, 0));
         p.ldt(T8, ZERO, reg(regs::RAWTX_PRODUCER));
         p.ldt(T9, ZERO, dev::TX_PRODUCER);
-        p.ret_if(eq(T8, T9));
+        p.if_(eq(T8, T9), |p| {
+            p.and(H3, H3, 1 << tx::ENABLED);
+            p.ret();
+        });
         slot(p, T8, dev::TX_SIZE, regs::RAWTX_BASE_LO);
         p.mov(port::DMAC, 1);
         p.mov(port::DMAC, T9);

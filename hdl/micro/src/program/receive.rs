@@ -7,6 +7,7 @@
 //! acknowledged, T6 bytes in flight.
 
 use super::congestion::{CLIP, DUPLICATE_ACKS};
+use super::send::nothing_to_send;
 use super::timers::{KEEPALIVE, count, mask, tcb, timing};
 use crate::asm::{Asm, Label, after, before, bit, eq, geu, gtu, ltu, nbit, ne, not_before};
 use crate::layout::c::*;
@@ -14,7 +15,7 @@ use crate::layout::g::*;
 use crate::layout::{Sizes, fa, fb, fc, fd, port, q};
 
 /// Bits of DID.
-mod did {
+pub(super) mod did {
     /// The ACK field acknowledged something.
     pub const ACKED: u8 = 0;
     /// The peer's FIN was reached.
@@ -24,7 +25,7 @@ mod did {
 }
 
 /// What the segment brought about.
-const DID: crate::isa::Word = RX0;
+pub(super) const DID: crate::isa::Word = RX0;
 
 /// TCP flags.
 mod flag {
@@ -63,7 +64,7 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
 
 /// A descriptor is there (docs/microarchitecture.md section 2).
 fn rx_frame(p: &mut Asm, sizes: &Sizes) {
-    let [odd, miss, raw, dropped, next, top] = [(); 6].map(|()| p.label());
+    let [odd, miss, raw, dropped, found, other] = [(); 6].map(|()| p.label());
     p.mov(RX0, port::RXD);
     p.mov(RX_D1, port::RXD);
     p.rare(bit(RX0, 4), |p| p.call("injected"));
@@ -73,18 +74,10 @@ fn rx_frame(p: &mut Asm, sizes: &Sizes) {
     for word in [RX1, RX5, RX6, RX7, RX2, RX3, RX4] {
         p.mov(word, port::RXD);
     }
-    p.shr(T0, RX0, 8);
-    p.and(T0, T0, 0xff);
-    p.ldi(T1, sizes.hash().into());
-    p.ldt(A0, T0, T1);
-    p.bind(top);
-    p.goto_if(eq(A0, 0), miss);
-    p.sub(A0, A0, 1);
-    p.call("select");
-    for (offset, word) in [(2, RX7), (0, RX5), (1, RX6)] {
-        p.ldt(T0, TQ, q::TUPLE + offset);
-        p.goto_if(ne(T0, word), next);
-    }
+    // Likely it is for the current QP.
+    p.goto_if(eq(STATE, 0), other);
+    is_tuple(p, other);
+    p.bind(found);
     // Until GO, only what software injects reaches the connection.
     p.rare(eq(STATE, 1), |p| {
         p.rare(nbit(RX0, 4), |p| {
@@ -128,6 +121,18 @@ fn rx_frame(p: &mut Asm, sizes: &Sizes) {
     p.call("rx_finish");
     p.ret();
 
+    let (next, top) = (p.label(), p.label());
+    p.bind(other);
+    p.shr(T0, RX0, 8);
+    p.and(T0, T0, 0xff);
+    p.ldi(T1, sizes.hash().into());
+    p.ldt(A0, T0, T1);
+    p.bind(top);
+    p.goto_if(eq(A0, 0), miss);
+    p.sub(A0, A0, 1);
+    p.call("select");
+    is_tuple(p, next);
+    p.goto(found);
     p.bind(next);
     p.ldt(A0, TQ, q::HASH_NEXT);
     p.goto(top);
@@ -151,6 +156,14 @@ fn rx_frame(p: &mut Asm, sizes: &Sizes) {
     p.call("raw_frame");
     p.bind(dropped);
     free(p);
+}
+
+/// Whether the current QP has the addresses of the frame.
+fn is_tuple(p: &mut Asm, no: Label) {
+    for (offset, word) in [(2, RX7), (0, RX5), (1, RX6)] {
+        p.ldt(T0, TQ, q::TUPLE + offset);
+        p.goto_if(ne(T0, word), no);
+    }
 }
 
 /// The frame's part of the ring may be overwritten.
@@ -370,6 +383,13 @@ fn take_payload(p: &mut Asm, sizes: &Sizes, done: Label) {
     });
     p.rare(ne(RX2, RCV_NXT), |p| {
         p.if_(after(RX2, RCV_NXT), |p| {
+            // RFC 5681 section 4.2: the duplicate ACK leaves at once, kept or not.
+            if sizes.has(STREAM) {
+                p.if_(bit(FA, fa::STREAM), |p| {
+                    p.call("stream_keep");
+                    p.goto_if(ne(R0, 0), late);
+                });
+            }
             count(p, 7);
             p.goto(late);
         });
@@ -397,17 +417,17 @@ fn take_payload(p: &mut Asm, sizes: &Sizes, done: Label) {
     });
     // Every second segment, or two of full size, or the last of a burst is acknowledged at once (RFC 9293 section 3.8.6.3).
     let now = p.label();
+    p.and(T12, RX4, mask(flag::PSH));
+    if sizes.has(STREAM) {
+        p.rare(bit(FA, fa::STREAM), |p| {
+            p.mov(T12, 0);
+            p.call("stream_join");
+        });
+    }
+    p.or(T10, T10, T12);
     p.ldi(T11, 1 << 24);
     p.add(UNACKED, UNACKED, T8);
     p.add(UNACKED, UNACKED, T11);
-    if sizes.has(STREAM) {
-        p.and(T12, RX4, mask(flag::PSH));
-        p.rare(bit(FA, fa::STREAM), |p| p.mov(T12, 0));
-        p.or(T10, T10, T12);
-    } else {
-        p.and(T12, RX4, mask(flag::PSH));
-        p.or(T10, T10, T12);
-    }
     p.add(T11, T11, T11);
     p.goto_if(geu(UNACKED, T11), now);
     p.add(T12, MSS, MSS);
@@ -418,8 +438,13 @@ fn take_payload(p: &mut Asm, sizes: &Sizes, done: Label) {
         p.or(FC, FC, mask(fc::ACK_DELAYED));
         p.ldt(T11, ZERO, timing::DELAYED_ACK);
         p.add(ACK_AT, T4, T11);
-        p.mov(A0, ACK_AT);
-        p.call("arm");
+        let arm = p.label();
+        p.goto_if(before(ACK_AT, ALARM_AT), arm);
+        p.rare(eq(ALARM_SET, 0), |p| {
+            p.bind(arm);
+            p.mov(A0, ACK_AT);
+            p.call("arm");
+        });
         p.goto(done);
     });
     p.bind(now);
@@ -461,7 +486,15 @@ fn rx_finish(p: &mut Asm, sizes: &Sizes) {
             p.call("update_window");
         });
     }
-    p.call("wake");
+    let (turn, end) = (p.label(), p.label());
+    p.goto_if(bit(FB, fb::READY), end);
+    p.goto_if(bit(FB, fb::ACK_NOW), turn);
+    nothing_to_send(p, sizes, turn);
+    p.rare(bit(FA, fa::KEEP_PROBE), |p| {
+        p.bind(turn);
+        p.call("wake");
+    });
+    p.bind(end);
     p.mov(RX_BUSY, 0);
     free(p);
 }

@@ -72,6 +72,7 @@ fn in_scope(p: &mut Asm, result: u8) {
 
 /// Define the routines.
 pub fn define(p: &mut Asm, sizes: &Sizes) {
+    // The receive part relies on T8 = the entry and T13, T14 = host address of its first byte behind a check that succeeds.
     // Both are leaves and have the same link word, so the second may end in the first.
     let range = p.label();
     p.routine("region_remote", |p| {
@@ -142,6 +143,7 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
         in_scope(p, 0);
         p.andn(T9, T9, 1 << VALID);
         p.stt(T8, 0, T9);
+        p.mov(KNOWN_LENGTH, 0);
         p.call("settle");
         p.mov(R0, 1);
     });
@@ -156,6 +158,7 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
         p.ldi(T10, 1 << VALID | 1 << ALLOCATED);
         p.andn(T9, T9, T10);
         p.stt(T8, 0, T9);
+        p.mov(KNOWN_LENGTH, 0);
         p.call("settle");
         p.mov(R0, 1);
     });
@@ -220,6 +223,7 @@ fn windows(p: &mut Asm, sizes: &Sizes) {
         p.stt(T8, 6, R2);
         p.stt(T8, 7, A0);
         p.stt(T8, 0, T9);
+        p.mov(KNOWN_LENGTH, 0);
         p.mov(R0, 1);
     });
     p.routine("region_bind", |p| {

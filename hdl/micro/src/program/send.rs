@@ -55,6 +55,10 @@ fn transmit(p: &mut Asm, sizes: &Sizes) {
         p.goto_if(before(SND_NXT, SND_MAX), data);
         p.goto(ack);
     });
+    p.rare(bit(FB, fb::ACK_NOW), |p| {
+        nothing_to_send(p, sizes, data);
+        p.goto(ack);
+    });
     p.bind(data);
     grant(p);
     send_data(p, sizes, ack, none);
@@ -74,10 +78,36 @@ fn transmit(p: &mut Asm, sizes: &Sizes) {
     p.mov(A2, ACK);
     p.call("tx_begin");
     p.mov(port::TX, engine::END);
-    p.mov(R0, 1);
+    // There is nothing else.
+    p.mov(R0, 2);
     p.ret();
     p.bind(none);
     p.mov(R0, 0);
+}
+
+/// Go to `something` if the current QP may have a segment with payload or FIN to send; an ACK is not asked about.
+/// Changes T0, T1.
+pub(super) fn nothing_to_send(p: &mut Asm, sizes: &Sizes, something: Label) {
+    if sizes.has(STREAM) {
+        p.goto_if(bit(FA, fa::STREAM), something);
+    }
+    // Bytes in the stream, an open message, entries not started, Reads not answered, FIN.
+    p.goto_if(ne(SND_NXT, END), something);
+    p.goto_if(ne(MSG, 0), something);
+    p.shr(T0, SQ, 16);
+    p.loh(T1, SQ);
+    p.goto_if(ne(T0, T1), something);
+    p.shr(T0, IRRQ, 8);
+    p.shr(T1, IRRQ, 16);
+    p.xor(T0, T0, T1);
+    p.and(T0, T0, 0xff);
+    p.goto_if(ne(T0, 0), something);
+    p.and(T0, FB, mask(fb::FIN_WANTED));
+    p.and(T1, FC, mask(fc::RESEND_ONE) | mask(fc::PROBE));
+    p.or(T0, T0, T1);
+    p.and(T1, FD, mask(fd::TERMINATING));
+    p.or(T0, T0, T1);
+    p.goto_if(ne(T0, 0), something);
 }
 
 /// TX0..TX2: where the next segment begins and how long it may be. Retransmission comes first: one segment from SND.UNA,

@@ -76,10 +76,8 @@ pub fn define(p: &mut Asm, _sizes: &Sizes) {
             p.or(R1, R1, R2);
         });
     });
-    // The state words of the current QP to T.
+    // The state words of the current QP, which is active, to T.
     p.routine("state_words", |p| {
-        let inactive = p.label();
-        p.goto_if(eq(STATE, 0), inactive);
         p.ldt(T8, TQ, q::CAUSE);
         p.shl(T8, T8, 8);
         p.or(T8, T8, STATE);
@@ -100,11 +98,6 @@ pub fn define(p: &mut Asm, _sizes: &Sizes) {
             p.stt(ZERO, dev::STATE + word, from);
         }
         p.stt(ZERO, dev::STATE + 10, SRTT);
-        p.ret();
-        p.bind(inactive);
-        for word in 0..12 {
-            p.stt(ZERO, dev::STATE + word, 0);
-        }
     });
     // The state words to the save area, at byte 256.
     p.routine("save_state", |p| {

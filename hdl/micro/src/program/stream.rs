@@ -1,9 +1,9 @@
 //! Stream mode: plain TCP between two byte rings in host memory. Offsets count bytes since the hand-over, modulo 2^32.
 
-use super::receive::STREAM;
+use super::receive::{DID, STREAM, did};
 use super::send::engine;
 use super::timers::mask;
-use crate::asm::{Asm, before, bit, eq, geu, gtu, leu, ltu, ne, not_before};
+use crate::asm::{Asm, Label, after, before, bit, eq, geu, gtu, leu, ltu, ne, not_before};
 use crate::isa::Word;
 use crate::layout::c::*;
 use crate::layout::g::*;
@@ -25,10 +25,18 @@ mod s {
     /// What has changed since, and what software wants to hear of: `RX` and `TX`.
     pub const CHANGED: Word = Word::context(58);
     pub const ARMED: Word = Word::context(59);
+    /// Not 0: bytes are kept behind a gap.
+    pub const KEPT: Word = Word::context(38);
     /// Bytes of the send ring and of the receive ring.
     pub const SEND: Word = Word::context(60);
     pub const RECEIVE: Word = Word::context(45);
 }
+
+/// Runs of bytes kept behind gaps, from TQ: first sequence number and the one behind the last; equal: none. They do not touch
+/// one another.
+const RUNS: u8 = q::TCP + 9;
+/// How many.
+const RUN_COUNT: u8 = 4;
 
 /// Data or FIN came: bit 16 of `STREAM_ARM`.
 const RX: u8 = 1;
@@ -78,7 +86,17 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
         p.sub(s::ACKNOWLEDGED, T7, s::START);
         p.or(s::CHANGED, s::CHANGED, TX);
     });
-    p.routine("stream_deliver", deliver);
+    p.routine("stream_deliver", |p| {
+        p.mov(T1, s::RECEIVED);
+        p.call("stream_put");
+        p.add(s::RECEIVED, s::RECEIVED, A1);
+        // What was kept and now follows.
+        p.add(s::RECEIVED, s::RECEIVED, RX5);
+        p.or(s::CHANGED, s::CHANGED, RX);
+    });
+    p.routine("stream_put", put);
+    p.routine("stream_keep", keep);
+    p.routine("stream_join", join);
     p.routine("stream_closed", |p| {
         p.mov(s::CLOSED, 1);
         p.or(s::CHANGED, s::CHANGED, RX);
@@ -184,11 +202,10 @@ fn part(p: &mut Asm) {
     });
 }
 
-/// A1 bytes at ring byte address A0 go to the receive ring.
-fn deliver(p: &mut Asm) {
+/// A1 bytes at ring byte address A0 go to offset T1 of the stream in the receive ring. Changes T0..T7.
+fn put(p: &mut Asm) {
     p.pack(port::WRITER, QPN, 5);
     p.mov(T0, A1);
-    p.mov(T1, s::RECEIVED);
     p.mov(T3, s::RECEIVE);
     p.ldt(T4, TQ, q::CONTEXT + 8);
     p.ldt(T5, TQ, q::CONTEXT + 9);
@@ -201,11 +218,84 @@ fn deliver(p: &mut Asm) {
         p.mov(T7, T5);
         place(p);
     });
-    p.add(s::RECEIVED, s::RECEIVED, A1);
-    p.or(s::CHANGED, s::CHANGED, RX);
     p.ldt(T0, ZERO, t::COUNTERS + 19);
     p.add(T0, T0, A1);
     p.stt(ZERO, t::COUNTERS + 19, T0);
+}
+
+/// For each run kept: T6 its address, T9 first, T11 last.
+fn each_run(p: &mut Asm, body: impl FnOnce(&mut Asm, Label)) {
+    let (top, next) = (p.label(), p.label());
+    p.add(T6, TQ, RUNS);
+    p.add(T7, T6, 2 * RUN_COUNT);
+    p.bind(top);
+    p.ldt(T9, T6, 0);
+    p.ldt(T11, T6, 1);
+    body(p, next);
+    p.bind(next);
+    p.add(T6, T6, 2);
+    p.goto_if(ne(T6, T7), top);
+}
+
+/// A segment behind a gap, T1 bytes, T0 window: as much of it as is offered is kept in its place in the ring. R0 = 0: there is no
+/// place for another run.
+fn keep(p: &mut Asm) {
+    p.mov(R0, 0);
+    // A1 bytes, T5 behind the next one expected.
+    p.sub(T5, RX2, RCV_NXT);
+    p.ret_if(geu(T5, T0));
+    p.sub(A1, T0, T5);
+    p.if_(gtu(A1, T1), |p| p.mov(A1, T1));
+    p.ret_if(eq(A1, 0));
+    p.mov(T12, RX2);
+    p.add(T13, RX2, A1);
+    p.mov(T10, 0);
+    each_run(p, |p, next| {
+        let free = p.label();
+        p.goto_if(eq(T9, T11), free);
+        // What touches it becomes one with it.
+        p.goto_if(after(T12, T11), next);
+        p.goto_if(before(T13, T9), next);
+        p.if_(before(T9, T12), |p| p.mov(T12, T9));
+        p.if_(after(T11, T13), |p| p.mov(T13, T11));
+        p.stt(T6, 0, 0);
+        p.stt(T6, 1, 0);
+        p.bind(free);
+        p.mov(T10, T6);
+    });
+    p.ret_if(eq(T10, 0));
+    p.stt(T10, 0, T12);
+    p.stt(T10, 1, T13);
+    p.mov(s::KEPT, 1);
+    p.add(T1, s::RECEIVED, T5);
+    p.shl(A0, RX_D1, 2);
+    p.add(A0, A0, RX1);
+    p.loh(A0, A0);
+    p.call("stream_put");
+    p.mov(R0, 1);
+}
+
+/// Everything before RCV_NXT has come in order: RX5 = bytes kept that now follow without a gap. They are acknowledged at once
+/// (T10). Changes T5..T7, T9, T11.
+fn join(p: &mut Asm) {
+    p.mov(RX5, 0);
+    p.ret_if(eq(s::KEPT, 0));
+    p.ret_if(bit(DID, did::FIN));
+    p.mov(s::KEPT, 0);
+    each_run(p, |p, next| {
+        p.goto_if(eq(T9, T11), next);
+        p.if_(after(T9, RCV_NXT), |p| {
+            p.mov(s::KEPT, 1);
+            p.goto(next);
+        });
+        p.stt(T6, 0, 0);
+        p.stt(T6, 1, 0);
+        p.sub(T9, T11, RCV_NXT);
+        p.goto_if(bit(T9, 31), next);
+        p.if_(gtu(T9, RX5), |p| p.mov(RX5, T9));
+    });
+    p.add(RCV_NXT, RCV_NXT, RX5);
+    p.if_(ne(RX5, 0), |p| p.mov(T10, 1));
 }
 
 /// PLACE T0 bytes from ring byte address A0 to T6, T7.

@@ -184,6 +184,7 @@ fn keep_alive(p: &mut Asm) {
         // With bytes in flight or a shut window other timers find out.
         p.goto_if(ne(SND_UNA, SND_MAX), end);
         p.goto_if(bit(FC, fc::PERSIST), end);
+        p.goto_if(bit(FC, fc::PROBE), end);
         p.or(FA, FA, mask(fa::KEEP_PROBE));
         p.call("wake");
         p.ldt(T2, TQ, tcb::KEEP_SENT);

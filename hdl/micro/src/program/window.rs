@@ -75,6 +75,9 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
         p.mov(T6, TEMPLATE_WORDS as u8);
         p.goto_if(is(Table::Template), found);
         p.ret_if(ne(T3, Table::State as u8));
+        // An inactive QP reads 0.
+        p.mov(R2, 0);
+        p.ret_if(eq(STATE, 0));
         p.call("state_words");
         p.mov(R0, 0);
         p.mov(T5, dev::STATE);
@@ -102,6 +105,8 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
         });
         p.goto_if(eq(R0, 0), done);
         p.stt(R0, 0, H1);
+        // It may be a region's word.
+        p.mov(KNOWN_LENGTH, 0);
         p.mov(T8, CommandStatus::Ok as u8);
         p.bind(done);
         p.stt(ZERO, reg(regs::CMD_STAT), T8);
