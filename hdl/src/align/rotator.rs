@@ -34,6 +34,8 @@ use rust_hdl::prelude::*;
 pub struct Rotator {
     /// Rising edge.
     pub clock: Signal<In, Clock>,
+    /// Synchronous: forget the words inside.
+    pub reset: Signal<In, Bit>,
     /// With `upstream.first`: bytes to leave out.
     pub offset: Signal<In, FB<2>>,
     /// Packets that begin anywhere in a word.
@@ -135,6 +137,10 @@ impl Logic for Rotator {
             }
         }
 
+        if self.reset.val() {
+            self.full.d.next = false;
+            self.flush.d.next = false;
+        }
         self.upstream.ready.next = self.room.val();
         self.downstream.data.next = self.word.q.val();
         self.downstream.valid.next = self.full.q.val();

@@ -1,9 +1,11 @@
 //! Memories.
 
 mod fifo;
+mod packets;
 mod ram;
 
 pub use fifo::Fifo;
+pub use packets::Packets;
 pub use ram::Ram;
 
 use rust_hdl::prelude::{Clock, In, Signal};

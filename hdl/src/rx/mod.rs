@@ -1,12 +1,10 @@
 //! The receive path in front of the sequencer: frames into the ring, descriptors about them.
 
-mod descriptors;
 mod parse;
 mod receive;
 mod ring;
 mod sum;
 
-pub use descriptors::Descriptors;
 pub use parse::Parse;
 pub use receive::Receive;
 pub use ring::Ring;

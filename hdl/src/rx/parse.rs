@@ -32,7 +32,7 @@ enum State {
 ///
 /// **Interface.** A packet is a frame with 2 pad bytes in front and no FCS; `injected` stands with its words. Its words go
 /// to the ring at `ring_address` and on, as long as that does not reach `free`, and its descriptor, as in section 2 of
-/// docs/microarchitecture.md, to a queue with `room` (see [`Descriptors`](super::Descriptors)). A frame with `err` leaves
+/// docs/microarchitecture.md, to a queue with `room` (see [`Packets`](crate::mem::Packets)). A frame with `err` leaves
 /// nothing. Own address: `mac_low` has its bytes 0..3, `mac_high` 4 and 5, first byte lowest.
 ///
 /// **Theory of operation.** Word n of a frame always holds the same fields up to the TCP header, so a counter of words
@@ -77,13 +77,13 @@ pub struct Parse<const A: usize> {
     /// A whole descriptor fits the queue.
     pub room: Signal<In, Bit>,
     /// Word of the descriptor under way.
-    pub slot: Signal<Out, FB<4>>,
+    pub slot: Signal<Out, FB<7>>,
     /// What it is.
     pub slot_data: Signal<Out, FB<32>>,
     /// Write it.
     pub slot_write: Signal<Out, Bit>,
     /// The descriptor is complete with so many words.
-    pub commit: Signal<Out, FB<4>>,
+    pub commit: Signal<Out, FB<7>>,
     state: DFF<State>,
     // Ring addresses: the next word, and the first of this frame.
     write: DFF<FB<A>>,
@@ -351,7 +351,7 @@ impl<const A: usize> Logic for Parse<A> {
         self.tcp_sum.data.next = self.masked.val();
 
         // The fields. Words 7..12 are in the descriptor as well.
-        self.slot.next = bit_cast::<4, 5>(self.n.q.val()) - 4;
+        self.slot.next = bit_cast::<7, 5>(self.n.q.val()) - 4;
         self.slot_data.next = self.upstream.data.val();
         self.slot_write.next = false;
         self.commit.next = 0.into();

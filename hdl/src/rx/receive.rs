@@ -1,5 +1,6 @@
-use super::{Descriptors, Parse, Ring};
+use super::{Parse, Ring};
 use crate::fb::FB;
+use crate::mem::Packets;
 use crate::stream::StreamIn;
 use rust_hdl::prelude::*;
 
@@ -11,7 +12,7 @@ use rust_hdl::prelude::*;
 ///                 +--> descriptors --> word
 /// ```
 ///
-/// **Interface.** That of [`Parse`], [`Ring`] and [`Descriptors`], joined.
+/// **Interface.** That of [`Parse`], [`Ring`] and [`Packets`], joined.
 ///
 /// **Latency** 8 cycles from the last word of a frame to its descriptor. **Throughput** that of the parser.
 ///
@@ -52,7 +53,7 @@ pub struct Receive<const A: usize, const D: usize> {
     pub free_enable: Signal<In, Bit>,
     parse: Parse<A>,
     ring: Ring<A>,
-    descriptors: Descriptors<D>,
+    descriptors: Packets<D, 32, 9>,
 }
 
 impl<const A: usize, const D: usize> Logic for Receive<A, D> {

@@ -1,0 +1,174 @@
+use super::{Bursts, ReadMaster};
+use crate::align::Rotator;
+use crate::fb::{FB, bit_cast, bits};
+use crate::stream::StreamOut;
+use rust_hdl::prelude::*;
+
+/// Bytes from anywhere in the receive ring or host memory, as an aligned packet.
+///
+/// ```text
+///  start, from_host, address, bytes --> bursts --> channel (command)
+///                                       channel (data) --+
+///  ring_address <-- next word                            +--> Rotator --> downstream
+///  ring_data, words_data --------------------------------+
+/// ```
+///
+/// **Interface.** With `start` while `idle`, `bytes` (at least one) from `address` come out of `downstream` as one packet:
+/// those given on `words_data` if `from_words` is set, from host memory if `from_host` is, else from the ring, whose byte addresses
+/// are taken modulo its size (2^`A` words). The first byte comes in byte `lane` of the first word; what is below it means nothing.
+/// Words that are given begin at address 0 modulo 4. `failed`: a word of the packet under way could not be read; it is set when the first byte of
+/// that word comes out or before and stays until the next `start`. `err` stands with the last word of such a packet. All words of a packet have to be taken.
+///
+/// **Theory of operation.** Words are asked for in bursts that end at 4 KiB boundaries, as fast as the channel takes the
+/// commands and whatever data is still to come; the data side only counts words. The ring's RAM is read every
+/// cycle at the address of the word that is next after this cycle, so its output is always the next word. The
+/// rotator drops the bytes in front of the first, but for `lane` of them; if there are too few, a word of nothing goes first.
+///
+/// **Latency** from `start` to the first word: 3 cycles from the ring. **Throughput** one word a cycle.
+///
+/// **Area and fmax** on the HX8K: docs/area.md.
+#[derive(LogicBlock, Default)]
+pub struct Fetch<const A: usize> {
+    /// Rising edge.
+    pub clock: Signal<In, Clock>,
+    /// Synchronous: forget the packet under way. The channel must be reset too.
+    pub reset: Signal<In, Bit>,
+    /// Do this.
+    pub start: Signal<In, Bit>,
+    /// From host memory, else from the ring.
+    pub from_host: Signal<In, Bit>,
+    /// From `words_data`, else as `from_host` says.
+    pub from_words: Signal<In, Bit>,
+    /// Byte address.
+    pub address: Signal<In, FB<64>>,
+    /// How many bytes.
+    pub bytes: Signal<In, FB<18>>,
+    /// The byte of the first word out in which the first byte is to be.
+    pub lane: Signal<In, FB<2>>,
+    /// Another packet may be started; the last may still be coming out.
+    pub idle: Signal<Out, Bit>,
+    /// Part of the packet could not be read.
+    pub failed: Signal<Out, Bit>,
+    /// Next word to read from the ring.
+    pub ring_address: Signal<Out, FB<A>>,
+    /// The word at the address of the cycle before.
+    pub ring_data: Signal<In, FB<32>>,
+    /// Next word given.
+    pub words_data: Signal<In, FB<32>>,
+    /// There is one.
+    pub words_valid: Signal<In, Bit>,
+    /// It is taken.
+    pub words_ready: Signal<Out, Bit>,
+    /// Host memory.
+    pub channel: ReadMaster,
+    /// The bytes.
+    pub downstream: StreamOut,
+    rotator: Rotator,
+    bursts: Bursts,
+    // Words still to come, first of all, which bytes of the first and last are none.
+    left: DFF<FB<17>>,
+    opening: DFF<Bit>,
+    is_host: DFF<Bit>,
+    is_words: DFF<Bit>,
+    // A word of nothing goes first, so that the bytes move up.
+    padding: DFF<Bit>,
+    offset: DFF<FB<2>>,
+    unused: DFF<FB<2>>,
+    error: DFF<Bit>,
+    place: DFF<FB<A>>,
+    span: Signal<Local, FB<18>>,
+    total: Signal<Local, FB<17>>,
+    odd: Signal<Local, FB<2>>,
+    next_place: Signal<Local, FB<A>>,
+    active: Signal<Local, Bit>,
+    is_last: Signal<Local, Bit>,
+    valid: Signal<Local, Bit>,
+    bad: Signal<Local, Bit>,
+    takes: Signal<Local, Bit>,
+}
+
+impl<const A: usize> Logic for Fetch<A> {
+    #[hdl_gen]
+    fn update(&mut self) {
+        dff_setup!(self, clock, left, opening, is_host, offset, unused, error, is_words, padding, place);
+        clock!(self, clock, rotator, bursts);
+        StreamOut::link(&mut self.downstream, &mut self.rotator.downstream);
+        self.rotator.reset.next = self.reset.val();
+
+        // The data side.
+        self.active.next = self.left.q.val() != 0;
+        self.is_last.next = self.left.q.val() == 1;
+        self.takes.next = self.active.val() && !self.padding.q.val() && self.rotator.upstream.ready.val();
+        self.channel.ready.next = self.takes.val() && self.is_host.q.val();
+        self.words_ready.next = self.takes.val() && self.is_words.q.val();
+        self.valid.next = self.active.val();
+        self.bad.next = self.error.q.val();
+        self.rotator.offset.next = self.offset.q.val();
+        self.rotator.upstream.data.next = self.ring_data.val();
+        if self.is_words.q.val() {
+            self.rotator.upstream.data.next = self.words_data.val();
+            self.valid.next = self.active.val() && self.words_valid.val();
+        } else if self.is_host.q.val() {
+            self.rotator.upstream.data.next = self.channel.data.val();
+            self.valid.next = self.active.val() && self.channel.valid.val();
+            self.bad.next = self.error.q.val() || (self.valid.val() && self.channel.error.val());
+        }
+        self.rotator.upstream.valid.next = self.valid.val() || self.padding.q.val();
+        self.rotator.upstream.first.next = self.opening.q.val();
+        self.rotator.upstream.last.next = false;
+        self.rotator.upstream.empty.next = 0.into();
+        self.rotator.upstream.err.next = false;
+        if self.is_last.val() && !self.padding.q.val() {
+            self.rotator.upstream.last.next = true;
+            self.rotator.upstream.empty.next = self.unused.q.val();
+            self.rotator.upstream.err.next = self.bad.val();
+        }
+        self.next_place.next = self.place.q.val();
+        if self.rotator.upstream.ready.val() && (self.valid.val() || self.padding.q.val()) {
+            self.padding.d.next = false;
+            self.opening.d.next = false;
+        }
+        if self.takes.val() && self.valid.val() {
+            self.left.d.next = self.left.q.val() - 1;
+            self.error.d.next = self.bad.val();
+            self.next_place.next = self.place.q.val() + 1;
+        }
+
+        // A new packet.
+        self.span.next = self.bytes.val() + bit_cast::<18, 2>(self.address.val().get_bits::<2>(0));
+        self.total.next = bit_cast::<17, 16>(self.span.val().get_bits::<16>(2));
+        if self.span.val().get_bits::<2>(0) != 0 {
+            self.total.next = self.total.val() + 1;
+        }
+        // Bytes behind the last: minus the span.
+        self.odd.next = bits::<2>(0) - self.span.val().get_bits::<2>(0);
+        if self.start.val() && !self.active.val() {
+            self.left.d.next = self.total.val();
+            self.opening.d.next = true;
+            self.is_host.d.next = self.from_host.val();
+            self.is_words.d.next = self.from_words.val();
+            self.offset.d.next = self.address.val().get_bits::<2>(0) - self.lane.val();
+            self.padding.d.next = self.address.val().get_bits::<2>(0) < self.lane.val();
+            self.unused.d.next = self.odd.val();
+            self.error.d.next = false;
+            self.next_place.next = self.address.val().get_bits::<A>(2);
+        }
+        self.bursts.reset.next = self.reset.val();
+        self.bursts.start.next =
+            self.start.val() && !self.active.val() && self.from_host.val() && !self.from_words.val();
+        self.bursts.address.next = self.address.val();
+        self.bursts.total.next = self.total.val();
+        self.channel.address.next = self.bursts.channel_address.val();
+        self.channel.words.next = self.bursts.channel_words.val();
+        self.channel.request.next = self.bursts.request.val();
+        self.bursts.accept.next = self.channel.accept.val();
+        self.place.d.next = self.next_place.val();
+        self.ring_address.next = self.next_place.val();
+        self.idle.next = !self.active.val();
+        self.failed.next = self.error.q.val();
+        if self.reset.val() {
+            self.left.d.next = 0.into();
+            self.padding.d.next = false;
+        }
+    }
+}

@@ -1,0 +1,145 @@
+use super::{Bursts, ReadMaster};
+use crate::fb::{FB, bit_cast};
+use crate::mem::Packets;
+use rust_hdl::prelude::*;
+
+/// What the reader is doing.
+#[derive(Copy, Clone, PartialEq, Debug, LogicState)]
+enum State {
+    /// Taking C0.
+    Command,
+    /// Taking C1.
+    Low,
+    /// Taking C2.
+    High,
+    /// Starting, when the reply has room.
+    Start,
+    /// Taking the words.
+    Data,
+    /// Writing the status.
+    Status,
+}
+
+/// Reads a few words of host memory for the sequencer.
+///
+/// ```text
+///  command --> registers --> Bursts --> channel (command)
+///                 |                     channel (data) --> Packets --> word
+///                 +--> words left --> status -----------------^
+/// ```
+///
+/// **Interface.** Commands of three words on `command`, replies on `word`, both as in section 5 of docs/microarchitecture.md.
+/// A command is taken when the one before is done. 0 words, or more than 64, are not a command: the word is dropped.
+///
+/// **Theory of operation.** The status comes before the words and is known behind them, so they are written behind its place
+/// and committed with it, or without if one could not be read.
+///
+/// **Latency** 6 cycles and that of memory, and one a word. **Throughput** one word a cycle and 7 cycles a command.
+///
+/// **Area and fmax** on the HX8K: docs/area.md.
+#[derive(LogicBlock, Default)]
+pub struct Reader {
+    /// Rising edge.
+    pub clock: Signal<In, Clock>,
+    /// Synchronous: forget the command under way and all replies. The channel must be reset too.
+    pub reset: Signal<In, Bit>,
+    /// Next word of a command.
+    pub command: Signal<In, FB<32>>,
+    /// There is one.
+    pub command_valid: Signal<In, Bit>,
+    /// It is taken.
+    pub command_ready: Signal<Out, Bit>,
+    /// Next word of the replies.
+    pub word: Signal<Out, FB<32>>,
+    /// There is one.
+    pub valid: Signal<Out, Bit>,
+    /// It is taken.
+    pub ready: Signal<In, Bit>,
+    /// Host memory.
+    pub channel: ReadMaster,
+    bursts: Bursts,
+    packets: Packets<8, 32, 65>,
+    state: DFF<State>,
+    count: DFF<FB<7>>,
+    low: DFF<FB<32>>,
+    high: DFF<FB<32>>,
+    // The word that comes next, from 1 on.
+    next: DFF<FB<7>>,
+    error: DFF<Bit>,
+    is_read: Signal<Local, Bit>,
+}
+
+impl Logic for Reader {
+    #[hdl_gen]
+    fn update(&mut self) {
+        dff_setup!(self, clock, state, count, low, high, next, error);
+        clock!(self, clock, bursts, packets);
+        self.bursts.reset.next = self.reset.val();
+        self.packets.reset.next = self.reset.val();
+        self.command_ready.next = (self.state.q.val() == State::Command)
+            || (self.state.q.val() == State::Low)
+            || (self.state.q.val() == State::High);
+        self.is_read.next = (self.command.val() != 0) && (self.command.val() < 65);
+        if self.command_valid.val() {
+            if (self.state.q.val() == State::Command) && self.is_read.val() {
+                self.state.d.next = State::Low;
+                self.count.d.next = self.command.val().get_bits::<7>(0);
+            }
+            if self.state.q.val() == State::Low {
+                self.state.d.next = State::High;
+                self.low.d.next = self.command.val();
+            }
+            if self.state.q.val() == State::High {
+                self.state.d.next = State::Start;
+                self.high.d.next = self.command.val();
+            }
+        }
+
+        self.bursts.start.next = false;
+        self.bursts.address.next =
+            (bit_cast::<64, 32>(self.high.q.val()) << 32) | bit_cast::<64, 32>(self.low.q.val());
+        self.bursts.total.next = bit_cast::<17, 7>(self.count.q.val());
+        self.channel.address.next = self.bursts.channel_address.val();
+        self.channel.words.next = self.bursts.channel_words.val();
+        self.channel.request.next = self.bursts.request.val();
+        self.bursts.accept.next = self.channel.accept.val();
+        if (self.state.q.val() == State::Start) && self.packets.room.val() {
+            self.state.d.next = State::Data;
+            self.bursts.start.next = true;
+            self.next.d.next = 1.into();
+            self.error.d.next = false;
+        }
+
+        self.channel.ready.next = self.state.q.val() == State::Data;
+        self.packets.slot.next = self.next.q.val();
+        self.packets.data_in.next = self.channel.data.val();
+        self.packets.write.next = false;
+        self.packets.commit.next = 0.into();
+        if (self.state.q.val() == State::Data) && self.channel.valid.val() {
+            self.packets.write.next = true;
+            self.next.d.next = self.next.q.val() + 1;
+            if self.channel.error.val() {
+                self.error.d.next = true;
+            }
+            if self.next.q.val() == self.count.q.val() {
+                self.state.d.next = State::Status;
+            }
+        }
+        if self.state.q.val() == State::Status {
+            self.state.d.next = State::Command;
+            self.packets.slot.next = 0.into();
+            self.packets.data_in.next = bit_cast::<32, 1>(self.error.q.val().into());
+            self.packets.write.next = true;
+            self.packets.commit.next = self.next.q.val();
+            if self.error.q.val() {
+                self.packets.commit.next = 1.into();
+            }
+        }
+        if self.reset.val() {
+            self.state.d.next = State::Command;
+        }
+        self.word.next = self.packets.word.val();
+        self.valid.next = self.packets.valid.val();
+        self.packets.ready.next = self.ready.val();
+    }
+}

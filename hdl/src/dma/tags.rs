@@ -1,0 +1,116 @@
+use crate::fb::FB;
+use rust_hdl::prelude::*;
+
+/// Whose writes are still to be answered, and whose was the first that failed.
+///
+/// ```text
+///  change --> tag, open  --> old tag, old open     error, error_tag
+///              ^ asked           v answered, failed ---^
+/// ```
+///
+/// **Interface.** `asked`: a burst was commanded, for the present tag; only with `room`. `answered`: the oldest burst has its
+/// answer, `failed` or not. `unread`: what the present tag's burst under way should have written could not be read.
+/// `change` asks for another tag; in the cycle with `changed` it is taken. `quiet`: nothing is open. `error` and
+/// `error_tag` keep the first failure until `clear_error`.
+///
+/// **Theory of operation.** Answers come in order, so of two tags the older is answered first. A third tag waits until the
+/// first has all its answers: with one packet's writes open while the next one's begin, it has.
+///
+/// **Latency** 1 cycle. **Throughput** a command and an answer a cycle.
+///
+/// **Area** on the HX8K: part of the writer.
+#[derive(LogicBlock, Default)]
+pub struct Tags {
+    /// Rising edge.
+    pub clock: Signal<In, Clock>,
+    /// Synchronous: nothing is open, nothing failed, the tag is 0.
+    pub reset: Signal<In, Bit>,
+    /// The new tag.
+    pub tag: Signal<In, FB<16>>,
+    /// Take it.
+    pub change: Signal<In, Bit>,
+    /// It is taken.
+    pub changed: Signal<Out, Bit>,
+    /// Another burst may be commanded.
+    pub room: Signal<Out, Bit>,
+    /// One is.
+    pub asked: Signal<In, Bit>,
+    /// One has its answer.
+    pub answered: Signal<In, Bit>,
+    /// It failed.
+    pub failed: Signal<In, Bit>,
+    /// The source could not be read.
+    pub unread: Signal<In, Bit>,
+    /// All have their answers.
+    pub quiet: Signal<Out, Bit>,
+    /// A write failed.
+    pub error: Signal<Out, Bit>,
+    /// Whose.
+    pub error_tag: Signal<Out, FB<16>>,
+    /// Forget it.
+    pub clear_error: Signal<In, Bit>,
+    now: DFF<FB<16>>,
+    open: DFF<FB<8>>,
+    old: DFF<FB<16>>,
+    old_open: DFF<FB<8>>,
+    bad: DFF<Bit>,
+    whose: DFF<FB<16>>,
+    after: Signal<Local, FB<8>>,
+    old_after: Signal<Local, FB<8>>,
+    is_bad: Signal<Local, Bit>,
+    blamed: Signal<Local, FB<16>>,
+    same: Signal<Local, Bit>,
+}
+
+impl Logic for Tags {
+    #[hdl_gen]
+    fn update(&mut self) {
+        dff_setup!(self, clock, now, open, old, old_open, bad, whose);
+        self.after.next = self.open.q.val();
+        self.old_after.next = self.old_open.q.val();
+        self.blamed.next = self.now.q.val();
+        if self.answered.val() {
+            if self.old_open.q.val() != 0 {
+                self.old_after.next = self.old_open.q.val() - 1;
+                if self.failed.val() {
+                    self.blamed.next = self.old.q.val();
+                }
+            } else {
+                self.after.next = self.open.q.val() - 1;
+            }
+        }
+        if self.asked.val() {
+            self.after.next = self.after.val() + 1;
+        }
+        self.open.d.next = self.after.val();
+        self.old_open.d.next = self.old_after.val();
+        self.room.next = !self.open.q.val().get_bit(7);
+
+        self.same.next = self.tag.val() == self.now.q.val();
+        self.changed.next = self.same.val() || (self.old_open.q.val() == 0);
+        if self.change.val() && !self.same.val() && (self.old_open.q.val() == 0) {
+            self.now.d.next = self.tag.val();
+            self.old.d.next = self.now.q.val();
+            self.old_open.d.next = self.after.val();
+            self.open.d.next = 0.into();
+        }
+
+        self.is_bad.next = (self.answered.val() && self.failed.val()) || self.unread.val();
+        if self.clear_error.val() {
+            self.bad.d.next = false;
+        }
+        if self.is_bad.val() && (!self.bad.q.val() || self.clear_error.val()) {
+            self.bad.d.next = true;
+            self.whose.d.next = self.blamed.val();
+        }
+        self.quiet.next = (self.open.q.val() == 0) && (self.old_open.q.val() == 0);
+        self.error.next = self.bad.q.val();
+        self.error_tag.next = self.whose.q.val();
+        if self.reset.val() {
+            self.now.d.next = 0.into();
+            self.open.d.next = 0.into();
+            self.old_open.d.next = 0.into();
+            self.bad.d.next = false;
+        }
+    }
+}
