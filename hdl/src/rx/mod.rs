@@ -1,10 +1,14 @@
 //! The receive path in front of the sequencer: frames into the ring, descriptors about them.
 
+mod classify;
+mod options;
 mod parse;
 mod receive;
 mod ring;
 mod sum;
 
+pub use classify::Classify;
+pub use options::Options;
 pub use parse::Parse;
 pub use receive::Receive;
 pub use ring::Ring;

@@ -254,7 +254,7 @@ fn a_stretch_may_be_cut_anywhere() {
 
 #[test]
 fn the_longest_fpdu_comes_from_host_memory() {
-    let ulpdu: Vec<u8> = (0..64_768u32).map(|i| (i * 31 >> 4) as u8).collect();
+    let ulpdu: Vec<u8> = (0..64_768u32).map(|i| (i ^ i >> 5) as u8).collect();
     let mut bytes = Vec::new();
     marker::emit(&[&ulpdu], true, MarkerPhase::at(8), &mut bytes).unwrap();
     assert!(bytes.len() < 4 * 65_536 && bytes.len() > 65_000);
