@@ -1,5 +1,6 @@
 //! The receive path in front of the sequencer: frames into the ring, descriptors about them.
 
+mod arbiter;
 mod classify;
 mod options;
 mod parse;
@@ -7,6 +8,7 @@ mod receive;
 mod ring;
 mod sum;
 
+pub use arbiter::Arbiter;
 pub use classify::Classify;
 pub use options::Options;
 pub use parse::Parse;

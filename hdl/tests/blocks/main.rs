@@ -1,10 +1,13 @@
 //! Every block against plain Rust and against its own Verilog.
 
+mod arbiter;
 mod common;
 mod crc32c;
+mod fetch;
 mod fifo;
 mod lint;
 mod markers;
+mod packets;
 mod ram;
 mod reader;
 mod receive;
