@@ -38,7 +38,7 @@ fn run(bench: &mut Bench<Small>, seed: u64, count: usize, pace: usize) {
                     given.extend(&words);
                     let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
                     bytes.truncate(length);
-                    (0, bytes)
+                    (r.below(9) as u64, bytes)
                 }
             };
             let places: Vec<u64> = (place..place + length as u64).collect();

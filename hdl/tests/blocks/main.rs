@@ -1,6 +1,7 @@
 //! Every block against plain Rust and against its own Verilog.
 
 mod arbiter;
+mod chain;
 mod common;
 mod crc32c;
 mod fetch;
