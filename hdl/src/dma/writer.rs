@@ -52,8 +52,8 @@ enum State {
 /// read the strobes stay clear: nothing is written that was not there. What a command has read from the ring it has
 /// read when it is done, so FREE is just passed on.
 ///
-/// **Latency** 7 cycles from the last word of a PLACE to the first word of data. **Throughput** one word a cycle; 8 cycles
-/// more a command or stretch.
+/// **Latency** 5 cycles from the last word of a PLACE to the first word of data. **Throughput** one word a cycle within a
+/// stretch.
 ///
 /// **Area and fmax** on the HX8K: docs/area.md.
 #[derive(LogicBlock, Default)]
