@@ -10,7 +10,7 @@ use ironwarp_hdl::dma::{Fetch, Reader, Writer};
 use ironwarp_hdl::mem::{Fifo, Packets};
 use ironwarp_hdl::mpa::{Markers, Walk};
 use ironwarp_hdl::ports::{Port, ports};
-use ironwarp_hdl::rx::{Parse, Receive};
+use ironwarp_hdl::rx::{Arbiter, Parse, Receive};
 use ironwarp_hdl::seq::SeqWindow;
 use rust_hdl::prelude::*;
 use std::fmt::Write;
@@ -43,6 +43,7 @@ fn designs() -> Vec<Design> {
         design("mem/fifo", Fifo::<8, 32>::default()),
         design("mem/packets", Packets::<8, 32, 9>::default()),
         // Rings of 512 words, which the part can hold.
+        design("rx/arbiter", Arbiter::default()),
         design("rx/parse", Parse::<9>::default()),
         design("rx/receive", Receive::<9, 8>::default()),
         design("mpa/walk", Walk::<9>::default()),

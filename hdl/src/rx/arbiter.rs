@@ -4,13 +4,14 @@ use rust_hdl::prelude::*;
 /// Puts the frames of the MAC and those that software injects into one stream.
 ///
 /// ```text
-///  wire ----> swallow while off --+
+///  wire_in --> swallow while off -+
 ///                                 +--> downstream, injected
 ///  inject ------------------------+
 /// ```
 ///
 /// **Interface.** Frames pass whole and in order of each side. `injected` stands with the words of those from `inject`.
-/// While `enable` is off frames that begin on `wire` are taken and forgotten; one that has begun passes to its end.
+/// While `enable` is off frames that begin on `wire_in` are taken and forgotten; one that has begun passes to its end. So is the
+/// rest of a frame that a reset has cut.
 ///
 /// **Theory of operation.** Whose turn it is is decided while no frame is under way: the other side than the last goes first
 /// if both have one. The decision is a register, so that nothing of the valid signals goes back into the ready signals.
@@ -76,7 +77,8 @@ impl Logic for Arbiter {
             } else if self.wire_in.valid.val() {
                 self.busy.d.next = true;
                 self.from_inject.d.next = false;
-                self.swallow.d.next = !self.enable.val();
+                // What a reset has cut has no beginning.
+                self.swallow.d.next = !self.enable.val() || !self.wire_in.first.val();
             }
         }
         if self.ends.val() {

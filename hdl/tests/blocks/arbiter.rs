@@ -49,7 +49,7 @@ fn run(
                 assert_eq!(u.downstream.data.val().get() as u8, u8::from(u.injected.val()));
             }
         } else {
-            assert!(!passed[1] && !(passed[0] && enable), "a word is lost");
+            assert_eq!(passed, [passed[0] && !enable, false], "a word is lost");
         }
         bench.rise();
     }
@@ -78,6 +78,31 @@ fn the_sides_take_turns() {
 #[test]
 fn frames_from_the_wire_vanish_while_it_is_off() {
     assert_eq!(run(&mut bench(), false, (20, 10), 2, 4).len(), 10);
+}
+
+#[test]
+fn the_rest_of_a_frame_that_a_reset_cuts_is_forgotten() {
+    let mut bench = bench();
+    let mut wire = Source::default();
+    let packet = |byte| Packet { bytes: vec![byte; 40], err: false };
+    [1, 2].iter().for_each(|byte| wire.push(&packet(*byte), 0, 0, 0));
+    let mut words = Vec::new();
+    for cycle in 0..60 {
+        bench.fall(|u| {
+            u.reset.next = cycle == 5;
+            u.enable.next = true;
+            wire.drive(&mut u.wire_in, true);
+            u.downstream.ready.next = true;
+        });
+        let u = &bench.block;
+        wire.look(&u.wire_in);
+        if u.downstream.valid.val() {
+            words.push(u.downstream.data.val().get() as u32);
+        }
+        bench.rise();
+    }
+    // The word of the cycle with the reset passes as well.
+    assert_eq!(words, [vec![0x0101_0101; 5], vec![0x0202_0202; 10]].concat());
 }
 
 proptest! {
