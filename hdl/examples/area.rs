@@ -6,8 +6,11 @@
 
 use ironwarp_hdl::align::Rotator;
 use ironwarp_hdl::crc::Crc32c;
-use ironwarp_hdl::mpa::Markers;
+use ironwarp_hdl::dma::{Fetch, Reader, Writer};
+use ironwarp_hdl::mem::{Fifo, Packets};
+use ironwarp_hdl::mpa::{Markers, Walk};
 use ironwarp_hdl::ports::{Port, ports};
+use ironwarp_hdl::rx::{Arbiter, Parse, Receive};
 use ironwarp_hdl::seq::SeqWindow;
 use rust_hdl::prelude::*;
 use std::fmt::Write;
@@ -36,6 +39,17 @@ fn designs() -> Vec<Design> {
         design("align/rotator", Rotator::default()),
         design("mpa/markers", Markers::default()),
         design("seq/window", SeqWindow::default()),
+        // 256 words of 32 bits.
+        design("mem/fifo", Fifo::<8, 32>::default()),
+        design("mem/packets", Packets::<8, 32, 9>::default()),
+        // Rings of 512 words, which the part can hold.
+        design("rx/arbiter", Arbiter::default()),
+        design("rx/parse", Parse::<9>::default()),
+        design("rx/receive", Receive::<9, 8>::default()),
+        design("mpa/walk", Walk::<9>::default()),
+        design("dma/fetch", Fetch::<9>::default()),
+        design("dma/reader", Reader::default()),
+        design("dma/writer", Writer::<9>::default()),
     ]
 }
 

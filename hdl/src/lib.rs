@@ -8,7 +8,8 @@
 //! * [`stream`]: the stream between blocks
 //! * [`ports`]: the ports of any block, for benches and tools
 //! * [`mem`]: RAM and FIFO
-//! * [`crc`], [`align`], [`seq`], [`mpa`]: the blocks
+//! * [`rx`]: frames in; [`dma`]: host memory
+//! * [`crc`], [`align`], [`seq`], [`mpa`]: what they are made of
 //!
 //! One clock, called `clock` everywhere, rising edge; registers start as zero; there is no reset here.
 

@@ -16,8 +16,8 @@ use rust_hdl::prelude::*;
 /// **Interface.** With `start` while `idle`, `bytes` (at least one) from `address` come out of `downstream` as one packet:
 /// those given on `words_data` if `from_words` is set, from host memory if `from_host` is, else from the ring, whose byte addresses
 /// are taken modulo its size (2^`A` words). The first byte comes in byte `lane` of the first word; what is below it means nothing.
-/// Words that are given begin at address 0 modulo 4. `failed`: a word of the packet under way could not be read; it is set before that word comes out and stays
-/// until the next `start`. `err` stands with the last word of such a packet. All words of a packet have to be taken.
+/// Words that are given have no address: all their bytes count. `failed`: a word of the packet under way could not be read; it is set when the first byte of
+/// that word comes out or before and stays until the next `start`. `err` stands with the last word of such a packet. All words of a packet have to be taken.
 ///
 /// **Theory of operation.** Words are asked for in bursts that end at 4 KiB boundaries, as fast as the channel takes the
 /// commands and whatever data is still to come; the data side only counts words. The ring's RAM is read every
@@ -76,6 +76,7 @@ pub struct Fetch<const A: usize> {
     unused: DFF<FB<2>>,
     error: DFF<Bit>,
     place: DFF<FB<A>>,
+    low: Signal<Local, FB<2>>,
     span: Signal<Local, FB<18>>,
     total: Signal<Local, FB<17>>,
     odd: Signal<Local, FB<2>>,
@@ -135,7 +136,11 @@ impl<const A: usize> Logic for Fetch<A> {
         }
 
         // A new packet.
-        self.span.next = self.bytes.val() + bit_cast::<18, 2>(self.address.val().get_bits::<2>(0));
+        self.low.next = self.address.val().get_bits::<2>(0);
+        if self.from_words.val() {
+            self.low.next = 0.into();
+        }
+        self.span.next = self.bytes.val() + bit_cast::<18, 2>(self.low.val());
         self.total.next = bit_cast::<17, 16>(self.span.val().get_bits::<16>(2));
         if self.span.val().get_bits::<2>(0) != 0 {
             self.total.next = self.total.val() + 1;
@@ -147,8 +152,8 @@ impl<const A: usize> Logic for Fetch<A> {
             self.opening.d.next = true;
             self.is_host.d.next = self.from_host.val();
             self.is_words.d.next = self.from_words.val();
-            self.offset.d.next = self.address.val().get_bits::<2>(0) - self.lane.val();
-            self.padding.d.next = self.address.val().get_bits::<2>(0) < self.lane.val();
+            self.offset.d.next = self.low.val() - self.lane.val();
+            self.padding.d.next = self.low.val() < self.lane.val();
             self.unused.d.next = self.odd.val();
             self.error.d.next = false;
             self.next_place.next = self.address.val().get_bits::<A>(2);
@@ -165,7 +170,7 @@ impl<const A: usize> Logic for Fetch<A> {
         self.place.d.next = self.next_place.val();
         self.ring_address.next = self.next_place.val();
         self.idle.next = !self.active.val();
-        self.failed.next = self.bad.val();
+        self.failed.next = self.error.q.val();
         if self.reset.val() {
             self.left.d.next = 0.into();
             self.padding.d.next = false;

@@ -34,7 +34,7 @@ enum State {
 /// **Theory of operation.** The status comes before the words and is known behind them, so they are written behind its place
 /// and committed with it, or without if one could not be read.
 ///
-/// **Latency** 6 cycles and that of memory, and one a word. **Throughput** one word a cycle and 7 cycles a command.
+/// **Latency** 7 cycles from C2 to the reply if memory answers at once. **Throughput** one word a cycle within a command.
 ///
 /// **Area and fmax** on the HX8K: docs/area.md.
 #[derive(LogicBlock, Default)]

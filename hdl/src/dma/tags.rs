@@ -23,7 +23,7 @@ use rust_hdl::prelude::*;
 pub struct Tags {
     /// Rising edge.
     pub clock: Signal<In, Clock>,
-    /// Synchronous: nothing is open, nothing failed.
+    /// Synchronous: nothing is open, nothing failed, the tag is 0.
     pub reset: Signal<In, Bit>,
     /// The new tag.
     pub tag: Signal<In, FB<16>>,
@@ -107,6 +107,7 @@ impl Logic for Tags {
         self.error.next = self.bad.q.val();
         self.error_tag.next = self.whose.q.val();
         if self.reset.val() {
+            self.now.d.next = 0.into();
             self.open.d.next = 0.into();
             self.old_open.d.next = 0.into();
             self.bad.d.next = false;

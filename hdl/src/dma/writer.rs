@@ -18,6 +18,8 @@ enum State {
     FromHigh,
     /// Choosing the next stretch without markers.
     Stretch,
+    /// Stepping over a marker.
+    Marker,
     /// Starting it.
     Launch,
     /// Moving it.
@@ -50,8 +52,8 @@ enum State {
 /// read the strobes stay clear: nothing is written that was not there. What a command has read from the ring it has
 /// read when it is done, so FREE is just passed on.
 ///
-/// **Latency** 7 cycles from the last word of a PLACE to the first word of data. **Throughput** one word a cycle; 8 cycles
-/// more a command or stretch.
+/// **Latency** 5 cycles from the last word of a PLACE to the first word of data. **Throughput** one word a cycle within a
+/// stretch.
 ///
 /// **Area and fmax** on the HX8K: docs/area.md.
 #[derive(LogicBlock, Default)]
@@ -227,9 +229,8 @@ impl<const A: usize> Logic for Writer<A> {
             if self.left.q.val() == 0 {
                 self.state.d.next = State::Command;
             } else if self.markers.q.val() && (self.to_marker.q.val() == 0) {
-                self.state.d.next = State::Stretch;
-                self.from.d.next = self.from.q.val() + 4;
-                self.to_marker.d.next = 508.into();
+                self.state.d.next = State::Marker;
+                self.stretch.d.next = 4.into();
             } else if self.markers.q.val() && (self.to_marker.q.val() < self.left.q.val()) {
                 self.stretch.d.next = self.to_marker.q.val();
             }
@@ -237,9 +238,6 @@ impl<const A: usize> Logic for Writer<A> {
         self.fetch.from_words.next = !self.is_place.q.val();
         self.fetch.from_host.next = self.from_host.q.val();
         self.fetch.address.next = self.from.q.val();
-        if !self.is_place.q.val() {
-            self.fetch.address.next = 0.into();
-        }
         self.fetch.bytes.next = bit_cast::<18, 16>(self.stretch.q.val());
         self.fetch.lane.next = self.to.q.val().get_bits::<2>(0);
         self.fetch.start.next = self.state.q.val() == State::Launch;
@@ -306,12 +304,19 @@ impl<const A: usize> Logic for Writer<A> {
             self.state.d.next = State::Stretch;
             self.left.d.next = self.left.q.val() - self.stretch.q.val();
             self.to.d.next = self.to.q.val() + bit_cast::<64, 16>(self.stretch.q.val());
-            if self.is_place.q.val() {
-                self.from.d.next = self.from.q.val() + bit_cast::<64, 16>(self.stretch.q.val());
-            }
             if self.markers.q.val() {
                 self.to_marker.d.next = self.to_marker.q.val() - self.stretch.q.val();
             }
+        }
+
+        if self.state.q.val() == State::Marker {
+            self.state.d.next = State::Stretch;
+            self.to_marker.d.next = 508.into();
+        }
+        if (self.state.q.val() == State::Marker)
+            || ((self.state.q.val() == State::Advance) && self.is_place.q.val())
+        {
+            self.from.d.next = self.from.q.val() + bit_cast::<64, 16>(self.stretch.q.val());
         }
 
         self.is_idle.next = self.state.q.val() == State::Command;

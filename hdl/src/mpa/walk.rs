@@ -55,7 +55,7 @@ enum State {
 ///
 /// **Errors.** An FPDU of which a word could not be read counts as one with a bad CRC, checked or not.
 ///
-/// **Latency** 9 cycles from W3 to the first word at the earliest. **Throughput** one word a cycle, 5 cycles more an FPDU.
+/// **Latency** 7 cycles from W3 to the first word if nothing is there. **Throughput** one word a cycle, 4 cycles more an FPDU.
 ///
 /// **Area and fmax** on the HX8K: docs/area.md.
 #[derive(LogicBlock, Default)]

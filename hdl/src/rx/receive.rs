@@ -14,7 +14,7 @@ use rust_hdl::prelude::*;
 ///
 /// **Interface.** That of [`Parse`], [`Ring`] and [`Packets`], joined.
 ///
-/// **Latency** 8 cycles from the last word of a frame to its descriptor. **Throughput** that of the parser.
+/// **Latency** 7 cycles from the last word of a segment to its descriptor, 6 if that has two words only. **Throughput** that of the parser.
 ///
 /// **Area and fmax** on the HX8K: docs/area.md.
 #[derive(LogicBlock, Default)]

@@ -3,7 +3,7 @@ use crate::fb::{FB, bit_cast};
 use crate::host::Requests;
 use crate::mem::Fifo;
 use crate::mpa::Walk;
-use crate::rx::{Merge, Receive};
+use crate::rx::{Arbiter, Receive};
 use crate::seq::Sequencer;
 use crate::stream::{StreamIn, StreamOut};
 use crate::tx::TxEngine;
@@ -14,7 +14,7 @@ use rust_hdl::prelude::*;
 /// Address bits: `P` program, `M` operands, `T` tables, `R` receive ring, `X` transmit ring, `C` transmit commands.
 ///
 /// ```text
-///  wire --> Merge --> Receive ---descriptors---> +-----------+
+///  wire --> Arbiter > Receive ---descriptors---> +-----------+
 ///            ^ inject   | ring                   |           | <-- Requests <-- host
 ///            |          +--> Walk --packets----> |           | --> answer
 ///            |          +--> Writer <-- Fifo <-- | Sequencer |
@@ -90,7 +90,7 @@ pub struct Core<
     /// Its address.
     pub retired_pc: Signal<Out, FB<P>>,
     sequencer: Sequencer<P, M, T>,
-    merge: Merge,
+    arbiter: Arbiter,
     receive: Receive<R, 8>,
     walk: Walk<R>,
     writes: Fifo<7, 32>,
@@ -151,7 +151,7 @@ impl<const P: usize, const M: usize, const T: usize, const R: usize, const X: us
             retired: Signal::default(),
             retired_pc: Signal::default(),
             sequencer: Sequencer::new(program),
-            merge: Merge::default(),
+            arbiter: Arbiter::default(),
             receive: Receive::default(),
             walk: Walk::default(),
             writes: Fifo::default(),
@@ -187,9 +187,9 @@ impl<const P: usize, const M: usize, const T: usize, const R: usize, const X: us
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(self, clock, mac_low, mac_high, alarm_at, alarm_on);
-        clock!(self, clock, sequencer, merge, receive, walk, writes, writer, reader, requests, transmit);
+        clock!(self, clock, sequencer, arbiter, receive, walk, writes, writer, reader, requests, transmit);
         self.sequencer.reset.next = self.reset.val();
-        self.merge.reset.next = self.reset.val();
+        self.arbiter.reset.next = self.reset.val();
         self.receive.reset.next = self.reset.val();
         self.walk.reset.next = self.reset.val();
         self.writes.reset.next = self.reset.val();
@@ -199,17 +199,17 @@ impl<const P: usize, const M: usize, const T: usize, const R: usize, const X: us
         self.transmit.reset.next = self.reset.val();
 
         // Streams and channels.
-        StreamIn::link(&mut self.line, &mut self.merge.line);
-        StreamOut::join(&mut self.transmit.inject, &mut self.merge.inject);
-        StreamOut::join(&mut self.merge.downstream, &mut self.receive.upstream);
+        StreamIn::link(&mut self.line, &mut self.arbiter.wire_in);
+        StreamOut::join(&mut self.transmit.inject, &mut self.arbiter.inject);
+        StreamOut::join(&mut self.arbiter.downstream, &mut self.receive.upstream);
         StreamOut::link(&mut self.mac, &mut self.transmit.mac);
         ReadMaster::link(&mut self.walk_channel, &mut self.walk.channel);
         ReadMaster::link(&mut self.source_channel, &mut self.writer.source);
         ReadMaster::link(&mut self.small_channel, &mut self.reader.channel);
         ReadMaster::link(&mut self.send_channel, &mut self.transmit.dma);
         WriteMaster::link(&mut self.write_channel, &mut self.writer.channel);
-        self.merge.enabled.next = self.mac_high.q.val().get_bit(17);
-        self.receive.injected.next = self.merge.injected.val();
+        self.arbiter.enable.next = self.mac_high.q.val().get_bit(17);
+        self.receive.injected.next = self.arbiter.injected.val();
         self.receive.mac_low.next = self.mac_low.q.val();
         self.receive.mac_high.next = self.mac_high.q.val().get_bits::<16>(0);
         self.receive.promiscuous.next = self.mac_high.q.val().get_bit(16);

@@ -1,14 +1,22 @@
 //! Every block against plain Rust and against its own Verilog.
 
+mod arbiter;
+mod chain;
 mod common;
 mod crc32c;
+mod fetch;
 mod fifo;
+mod latency;
 mod lint;
 mod markers;
+mod packets;
 mod ram;
+mod reader;
 mod receive;
 mod rotator;
 mod sequencer;
 mod transmit;
 mod trap;
+mod walk;
 mod window;
+mod writer;

@@ -1,6 +1,6 @@
 //! Frames of every kind through parser, ring and descriptors, against the parsers of `proto`.
 
-mod frames;
+pub mod frames;
 
 use crate::common::{Bench, Packet, Random, Source, check_synthesis, random};
 use frames::{MAC, some_frame};

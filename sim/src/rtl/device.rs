@@ -5,6 +5,7 @@ use super::pins::{Inputs, Outputs, READERS, Request, Rtl, Word};
 use ironwarp_micro::asm::Program;
 use ironwarp_proto::abi::regs;
 use ironwarp_proto::pins::{Device, Dma, Frame, Nanos};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -16,6 +17,10 @@ const PAD: usize = 2;
 const QUIET: u32 = 24;
 /// Cycles without an end after which the core is taken to hang.
 const MOST_CYCLES: u64 = 3_000_000;
+/// Cycles between two looks of the world at a device that is busy.
+const SLICE: u64 = 16;
+/// A host that has taken an interrupt is left alone so long, nanoseconds: its writes need time to lower the line.
+const HOLD_OFF: Nanos = 4_000;
 
 /// How time goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +51,6 @@ pub struct RtlDevice {
     dma: Arc<dyn Dma>,
     cycle: u64,
     now: Nanos,
-    /// Cycles that were left out because nothing happened.
     reads: [ReadChannel; READERS],
     write: WriteChannel,
     /// Words to the core.
@@ -57,6 +61,8 @@ pub struct RtlDevice {
     partial: Vec<u8>,
     frames: VecDeque<Frame>,
     interrupt: bool,
+    /// No interrupt is told before.
+    quiet_until: Cell<Nanos>,
     alarm: Option<u32>,
     quiet: u32,
     last_pc: u16,
@@ -81,6 +87,7 @@ impl RtlDevice {
             partial: Vec::new(),
             frames: VecDeque::new(),
             interrupt: false,
+            quiet_until: Cell::new(0),
             alarm: None,
             quiet: 0,
             last_pc: 0,
@@ -291,13 +298,25 @@ impl Device for RtlDevice {
         if self.dead {
             return None;
         }
-        match self.config.pace {
-            Pace::Clocked { period_ps } if !self.is_quiet() => Some(self.now + (8 * period_ps / 1000).max(1)),
+        let next = match self.config.pace {
+            Pace::Clocked { period_ps } if !self.is_quiet() => {
+                Some(self.now + (SLICE * period_ps / 1000).max(1))
+            }
             _ => self.alarm_at(),
-        }
+        };
+        let held = self.interrupt && self.quiet_until.get() > self.now;
+        [next, held.then_some(self.quiet_until.get())].into_iter().flatten().min()
     }
 
     fn interrupt(&self) -> bool {
-        self.interrupt && !self.dead
+        let level = self.interrupt && !self.dead;
+        if self.is_settled() {
+            return level;
+        }
+        let heard = level && self.now >= self.quiet_until.get();
+        if heard {
+            self.quiet_until.set(self.now + HOLD_OFF);
+        }
+        heard
     }
 }

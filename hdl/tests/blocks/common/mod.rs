@@ -1,11 +1,13 @@
 //! A bench for one block: clock, co-simulation, stream ends.
 
 mod bench;
+mod host;
 mod streams;
 mod synth;
 mod verilated;
 
 pub use bench::Bench;
+pub use host::{Commands, Memory, Reads, Writes};
 pub use streams::{Packet, Sink, Source};
 pub use synth::check_synthesis;
 

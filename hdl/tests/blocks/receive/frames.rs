@@ -80,7 +80,7 @@ fn set_ip_checksum(frame: &mut [u8], at: usize) {
 }
 
 /// The checksum of a segment behind an IPv4 header of 20 bytes whose total length is that of the frame.
-fn set_tcp_checksum(frame: &mut [u8]) {
+pub fn set_tcp_checksum(frame: &mut [u8]) {
     let word = |at: usize| <[u8; 4]>::try_from(&frame[at..at + 4]).unwrap();
     let length = (frame.len() - IP - 20) as u16;
     let pseudo = checksum::pseudo_header(word(IP + 12).into(), word(IP + 16).into(), PROTOCOL_TCP, length);

@@ -1,0 +1,114 @@
+//! Bytes from anywhere to any lane: `Fetch`.
+
+use crate::common::{Bench, Memory, Reads, Sink, check_synthesis, random};
+use ironwarp_hdl::dma::Fetch;
+use ironwarp_hdl::fb::FB;
+use proptest::prelude::*;
+
+/// A ring of 256 words.
+type Small = Fetch<8>;
+const BASE: u64 = 0xabc_0000_0000;
+
+/// Fetches at random, each started as soon as the one before lets it, from the three sources.
+fn run(bench: &mut Bench<Small>, seed: u64, count: usize, pace: usize) {
+    let mut r = random(seed);
+    let mut memory = Memory::default();
+    memory.remove_page(BASE + 3 * 4096);
+    let ring: Vec<u8> = (0..1024).map(|_| r.word() as u8).collect();
+    let mut reads = Reads::new(seed, pace);
+    let mut sink = Sink::default();
+    let mut given: std::collections::VecDeque<u32> = Default::default();
+    // Lane, bytes, readable.
+    let mut expected: Vec<(usize, Vec<u8>, bool)> = vec![];
+    let mut pending = None;
+    let (mut started, mut address, mut offered) = (0, 0, false);
+    bench.cycle(|u| u.reset.next = true, |_| ());
+    let begin = bench.cycles();
+    while sink.packets.len() < count {
+        assert!(bench.cycles() - begin < 500_000, "stuck after {}", sink.packets.len());
+        if pending.is_none() && started < count && r.below(pace) == 0 {
+            let (source, lane) = (r.below(3), r.below(4));
+            let length = 1 + [r.below(6), r.below(100), r.below(1000)][r.below(3)];
+            let at = r.below(20_000);
+            let (place, bytes) = match source {
+                0 => (at as u64, (at..at + length).map(|i| ring[i % 1024]).collect()),
+                1 => (BASE + at as u64, memory.read(BASE + at as u64, length)),
+                _ => {
+                    let words: Vec<u32> = (0..length.div_ceil(4)).map(|_| r.word()).collect();
+                    given.extend(&words);
+                    let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+                    bytes.truncate(length);
+                    (r.below(9) as u64, bytes)
+                }
+            };
+            let places: Vec<u64> = (place..place + length as u64).collect();
+            let readable = source != 1 || places.iter().all(|at| memory.is_there(*at));
+            expected.push((lane, bytes, readable));
+            pending = Some((source, lane, place, length));
+            started += 1;
+        }
+        let (ready, gives) = (r.below(pace) == 0, r.below(pace) == 0);
+        offered = !given.is_empty() && (offered || gives);
+        let noise = r.word();
+        bench.fall(|u| {
+            u.reset.next = false;
+            let (source, lane, place, length) = pending.unwrap_or((r.below(3), 1, 77, 5));
+            u.start.next = pending.is_some();
+            u.from_host.next = source == 1;
+            u.from_words.next = source == 2;
+            u.address.next = FB::new(place);
+            u.bytes.next = FB::new(length as u64);
+            u.lane.next = FB::new(lane as u64);
+            let word: [u8; 4] = ring[4 * address..4 * address + 4].try_into().unwrap();
+            u.ring_data.next = FB::new(u32::from_le_bytes(word).into());
+            u.words_valid.next = offered;
+            u.words_data.next = FB::new(given.front().copied().filter(|_| offered).unwrap_or(noise).into());
+            reads.drive(&mut u.channel, &memory);
+            u.downstream.ready.next = ready;
+        });
+        let u = &bench.block;
+        if u.idle.val() {
+            pending = None;
+        }
+        if offered && u.words_ready.val() {
+            given.pop_front();
+            offered = false;
+        }
+        address = u.ring_address.val().index();
+        reads.look(&u.channel);
+        sink.look(&u.downstream);
+        bench.rise();
+    }
+    for (got, (lane, bytes, readable)) in sink.packets.iter().zip(&expected) {
+        assert_eq!(got.err, !readable);
+        assert_eq!(got.bytes.len(), lane + bytes.len());
+        if *readable {
+            assert_eq!(&got.bytes[*lane..], bytes);
+        }
+    }
+    assert!(reads.is_quiet() && given.is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn they_come_from_anywhere_in_any_lane(seed: u64, count in 1usize..20, pace in 1usize..5) {
+        run(&mut Bench::new(Small::default(), |u| &mut u.clock), seed, count, pace);
+    }
+}
+
+#[test]
+fn like_its_verilog() {
+    let Some(mut bench) = Bench::with_verilog("fetch", Small::default(), |u| &mut u.clock) else { return };
+    let mut seed = 0;
+    while bench.cycles() < 30_000 {
+        seed += 1;
+        run(&mut bench, seed, 30, 1 + seed as usize % 4);
+    }
+    println!("fetch: {} cycles, 0 mismatches", bench.cycles());
+}
+
+#[test]
+fn synthesises() {
+    check_synthesis("fetch", Fetch::<13>::default());
+}

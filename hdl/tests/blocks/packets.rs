@@ -1,0 +1,77 @@
+use crate::common::{Bench, check_synthesis, random};
+use ironwarp_hdl::fb::FB;
+use ironwarp_hdl::mem::Packets;
+use std::collections::VecDeque;
+
+/// Up to 9 words a packet, 32 words in all.
+type Queue = Packets<5, 20, 9>;
+
+/// Packets whose words are written in any order, some forgotten, read at some pace.
+fn run(bench: &mut Bench<Queue>, seed: u64, count: usize, stalls: usize) {
+    let mut r = random(seed);
+    let mut expected: VecDeque<u64> = VecDeque::new();
+    // Writes still to be made of the packet under way: slot, word; then its length.
+    let mut writes: Vec<(usize, u64)> = vec![];
+    let (mut length, mut sent, mut held) = (0, 0, 0);
+    bench.cycle(|u| u.reset.next = true, |_| ());
+    while sent < count || !writes.is_empty() || !expected.is_empty() {
+        held += 1;
+        assert!(held < 1_000, "stuck with {} words", expected.len());
+        let takes = r.below(stalls) == 0;
+        if writes.is_empty() && sent < count && bench.block.room.val() {
+            length = 1 + r.below(9);
+            // In any order, with words behind the end that nobody will see.
+            writes = (0..9).map(|slot| (slot, u64::from(r.word() >> 12))).collect();
+            (0..9).for_each(|i| writes.swap(i, r.below(9)));
+            writes.retain(|(slot, _)| *slot < length || r.below(2) == 0);
+            let mut words = writes.clone();
+            words.sort_unstable();
+            expected.extend(words.iter().take(length).map(|(_, word)| word));
+            sent += 1;
+        }
+        let write = if r.below(3) != 0 { writes.pop() } else { None };
+        let commit = if write.is_some() && writes.is_empty() { length } else { 0 };
+        let (slot, word) = write.unwrap_or((r.below(9), 0xfffff));
+        bench.fall(|u| {
+            u.reset.next = false;
+            u.slot.next = FB::new(slot as u64);
+            u.data_in.next = FB::new(word);
+            u.write.next = write.is_some();
+            u.commit.next = FB::new(commit as u64);
+            u.ready.next = takes;
+        });
+        let u = &bench.block;
+        if takes && u.valid.val() {
+            assert_eq!(Some(u.word.val().get()), expected.pop_front());
+            held = 0;
+        }
+        bench.rise();
+    }
+    bench.fall(|u| u.commit.next = FB::new(0));
+    assert!(!bench.block.valid.val(), "a word too many");
+    bench.rise();
+}
+
+#[test]
+fn words_come_in_order_however_they_are_written() {
+    let mut bench = Bench::new(Queue::default(), |u| &mut u.clock);
+    for seed in 0..20 {
+        run(&mut bench, seed, 40, 1 + seed as usize % 5);
+    }
+}
+
+#[test]
+fn like_its_verilog() {
+    let Some(mut bench) = Bench::with_verilog("packets", Queue::default(), |u| &mut u.clock) else { return };
+    let mut seed = 50;
+    while bench.cycles() < 30_000 {
+        seed += 1;
+        run(&mut bench, seed, 60, 1 + seed as usize % 5);
+    }
+    println!("packets: {} cycles, 0 mismatches", bench.cycles());
+}
+
+#[test]
+fn synthesises() {
+    check_synthesis("packets", Packets::<8, 33, 22>::default());
+}
