@@ -368,6 +368,7 @@ impl<const P: usize, const M: usize, const T: usize, const R: usize, const X: us
 
         self.waiting.next = self.sequencer.waiting.val()
             && self.quiet.val()
+            && self.walk.command_ready.val()
             && self.transmit.idle.val()
             && self.requests.empty.val();
         self.sending.next = !self.transmit.idle.val();
