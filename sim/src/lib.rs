@@ -1,5 +1,4 @@
 //! Ironwarp in software: the golden model of the device, links that join devices, and the `ironwarp` command.
-#![forbid(unsafe_code)]
 
 pub mod cmd;
 pub mod decode;
@@ -10,4 +9,5 @@ pub mod link;
 pub mod live;
 pub mod model;
 pub mod pcap;
+pub mod serve;
 pub mod world;

@@ -1,7 +1,7 @@
 //! The `ironwarp` command.
 
 use clap::{Parser, Subcommand};
-use ironwarp_sim::cmd::{decode, demo, options::CommandError, perf, registers, rping};
+use ironwarp_sim::cmd::{decode, demo, nic, options::CommandError, perf, registers, rping, switch};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -18,6 +18,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Demo(demo::Args),
+    Nic(nic::Args),
+    Switch(switch::Args),
     Rping(rping::Args),
     Perf(perf::Args),
     Decode(decode::Args),
@@ -41,6 +43,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), CommandError> {
     match command {
         Command::Demo(args) => demo::run(&args),
+        Command::Nic(args) => nic::run(&args),
+        Command::Switch(args) => switch::run(&args),
         Command::Rping(args) => rping::run(&args),
         Command::Perf(args) => perf::run(&args),
         Command::Decode(args) => Ok(decode::run(&args)?),

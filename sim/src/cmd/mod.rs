@@ -2,7 +2,9 @@
 
 pub mod decode;
 pub mod demo;
+pub mod nic;
 pub mod options;
 pub mod perf;
 pub mod registers;
 pub mod rping;
+pub mod switch;

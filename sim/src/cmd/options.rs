@@ -2,10 +2,16 @@
 
 use crate::lab::{Connection, Lab, LabConfig, LabError};
 use crate::link::LinkConfig;
-use crate::model::ModelConfig;
+use crate::live::Ether;
+use crate::live::ether::OpenError;
+use crate::model::{Model, ModelConfig};
 use crate::pcap::{CaptureError, PcapWriter};
 use clap::{Args, ValueEnum};
+use ironwarp_proto::pins::{Device, Dma};
+use ironwarp_proto::wire::eth::MacAddr;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use thiserror::Error;
 
 /// On or off.
@@ -38,6 +44,27 @@ impl Engine {
             Engine::Model => "model",
         }
     }
+
+    /// A device of this engine that reaches host memory through `dma`.
+    pub fn device(self, config: ModelConfig, dma: Arc<dyn Dma>) -> Result<Box<dyn Device>, CommandError> {
+        match self {
+            Engine::Model => Ok(Box::new(Model::new(config, dma))),
+        }
+    }
+}
+
+/// The Ethernet of a NIC in this process, and its addresses there.
+#[derive(Debug, Clone, Args)]
+pub struct EtherOptions {
+    /// Ethernet of the RNIC: `unix:LOCAL,REMOTE`, `tap:NAME` or `udp:LOCAL,REMOTE`.
+    #[arg(long, value_name = "ETHER")]
+    pub ether: Option<Ether>,
+    /// MAC address of the RNIC.
+    #[arg(long, default_value = "02:1a:ce:00:00:01")]
+    pub mac: MacAddr,
+    /// IPv4 address of the RNIC; a server has that of --listen.
+    #[arg(long)]
+    pub ip: Option<Ipv4Addr>,
 }
 
 /// Rate of the link.
@@ -172,6 +199,15 @@ pub enum CommandError {
     /// Decoding.
     #[error(transparent)]
     Decode(#[from] super::decode::DecodeError),
+    /// The Ethernet.
+    #[error(transparent)]
+    Ether(#[from] OpenError),
+    /// The time limit of the command has come.
+    #[error("the time limit has come; --timeout sets another")]
+    TimeLimit,
+    /// SIGINT or SIGTERM.
+    #[error("interrupted")]
+    Interrupted,
     /// Output.
     #[error("cannot write: {0}")]
     Output(#[from] std::io::Error),

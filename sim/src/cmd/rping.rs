@@ -10,18 +10,16 @@
 //!                                        <- Send (written)
 //! ```
 
-use super::options::{CommandError, LinkOptions, RunOptions};
+use super::options::{CommandError, EtherOptions, LinkOptions, RunOptions};
 use crate::lab::{self, Lab};
-use crate::live::{self, Ether};
+use crate::live::{Host, Patience, Stop};
 use clap::ArgGroup;
 use ironwarp_driver::cm::{AcceptParams, ConnectParams};
-use ironwarp_driver::transport::Wait;
 use ironwarp_driver::verbs::{
     Access, CompletionQueue, Context, MemoryRegion, QpConfig, QpState, QueuePair, ReceiveRequest,
     RemoteAddress, SendRequest, WcOpcode, WcStatus, WorkCompletion,
 };
-use ironwarp_proto::wire::eth::MacAddr;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Ping with RDMA, wire-compatible with rdma-core's rping. Without --listen and --connect both ends run in this process.
 #[derive(Debug, clap::Args)]
@@ -42,15 +40,11 @@ pub struct Args {
     /// Compare what comes back.
     #[arg(long)]
     verify: bool,
-    /// Ethernet of the RNIC: `unix:LOCAL,REMOTE`, Unix datagram sockets, one frame a datagram.
-    #[arg(long, value_name = "ETHER", requires = "end")]
-    ether: Option<Ether>,
-    /// MAC address of the RNIC.
-    #[arg(long, default_value = "02:1a:ce:00:00:01")]
-    mac: MacAddr,
-    /// IPv4 address of the RNIC; a server has that of --listen.
-    #[arg(long)]
-    ip: Option<std::net::Ipv4Addr>,
+    /// Give up, in order, after so many seconds; 0 is never. 60 for a client, never for a server unless it is given.
+    #[arg(long, value_name = "SECONDS", requires = "end")]
+    timeout: Option<u64>,
+    #[command(flatten)]
+    ether: EtherOptions,
     #[command(flatten)]
     link: LinkOptions,
     #[command(flatten)]
@@ -61,35 +55,49 @@ pub struct Args {
 const PORT: u16 = 7174;
 /// Bytes of the message that names a buffer.
 const INFO: usize = 16;
+/// How long a client tries, seconds.
+const CLIENT_SECONDS: u64 = 60;
+/// How long a peer may take to close, nanoseconds.
+const CLOSING: u64 = 5_000_000_000;
 
 /// Run the command.
 pub fn run(args: &Args) -> Result<(), CommandError> {
-    match (&args.ether, args.listen, args.connect) {
-        (Some(ether), Some(address), _) => {
-            let context = live::open(ether, args.mac, *address.ip(), &args.run)?;
-            let mut end = End::new(&context, args)?;
-            let listener = context.listen(address.port(), 4)?;
-            println!("rping: listening at {}", listener.local());
-            let request = listener.wait(None)?;
-            println!("rping: connection from {}", request.peer());
-            request.accept(&end.qp, accept_params(args))?.wait(None)?;
-            serve(&context, &mut end)
+    match (args.listen, args.connect) {
+        (Some(address), _) => {
+            live(args, *address.ip(), args.timeout.unwrap_or(0), |context, end, patience| {
+                serve(context, end, patience, address.port(), args)
+            })
         }
-        (Some(ether), None, Some(address)) => {
-            let ip = args.ip.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED);
-            let context = live::open(ether, args.mac, ip, &args.run)?;
-            let mut end = End::new(&context, args)?;
-            end.qp.connect(address, connect_params(args))?.wait(None)?;
-            let mut client = Client::start(&mut end, args)?;
-            while !client.step(&mut end)? {
-                pass_time(&context)?;
-            }
-            end.close(&context)?;
-            client.report(args);
-            Ok(())
+        (None, Some(address)) => {
+            let ip = args.ether.ip.unwrap_or(Ipv4Addr::UNSPECIFIED);
+            live(args, ip, args.timeout.unwrap_or(CLIENT_SECONDS), |context, end, patience| {
+                ping(context, end, patience, address, args)
+            })
         }
-        _ => both(args),
+        (None, None) if args.ether.ether.is_some() => {
+            Err(CommandError::Failed("--ether needs --listen or --connect: one end runs elsewhere".into()))
+        }
+        (None, None) => both(args),
     }
+}
+
+/// One end on an Ethernet. Whatever happens, the peer hears of the end: a FIN, or a RST when something went wrong.
+fn live(
+    args: &Args,
+    ip: Ipv4Addr,
+    seconds: u64,
+    work: impl FnOnce(&Context, &mut End, &Patience) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    let ether = args.ether.ether.as_ref().ok_or(CommandError::Failed("--ether is missing".into()))?;
+    let stop = Stop::on_signals()?;
+    let host = Host::open(ether, args.ether.mac, ip, &args.run)?;
+    let mut end = End::new(&host.context, args)?;
+    let worked = work(&host.context, &mut end, &host.patience(&stop, seconds));
+    let aborted = if worked.is_err() { end.qp.abort() } else { Ok(()) };
+    let finished = host.finish();
+    worked?;
+    aborted?;
+    finished
 }
 
 fn connect_params(args: &Args) -> ConnectParams {
@@ -98,14 +106,6 @@ fn connect_params(args: &Args) -> ConnectParams {
 
 fn accept_params(args: &Args) -> AcceptParams {
     AcceptParams { crc: args.run.crc.is_on(), markers: args.run.markers.is_on(), ..AcceptParams::default() }
-}
-
-/// Let something happen; when nothing can, the ping would never end.
-fn pass_time(context: &Context) -> Result<(), CommandError> {
-    match context.wait(None)? {
-        Wait::Idle => Err(CommandError::Failed("nothing happens any more, and a ping is missing".into())),
-        Wait::Progress | Wait::Deadline => Ok(()),
-    }
 }
 
 /// Server and client in this process.
@@ -126,7 +126,7 @@ fn both(args: &Args) -> Result<(), CommandError> {
         if finished {
             break;
         }
-        pass_time(&lab.hosts[0])?;
+        Patience::default().wait(&lab.hosts[0])?;
     }
     client_end.close(&lab.hosts[0])?;
     lab.world().finish_capture()?;
@@ -134,16 +134,47 @@ fn both(args: &Args) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Serve until the client closes.
-fn serve(context: &Context, end: &mut End) -> Result<(), CommandError> {
+/// Serve one client until it closes.
+fn serve(
+    context: &Context,
+    end: &mut End,
+    patience: &Patience,
+    port: u16,
+    args: &Args,
+) -> Result<(), CommandError> {
+    let listener = context.listen(port, 4)?;
+    println!("rping: listening at {}", listener.local());
+    let request = patience.wait_for(context, || Ok(listener.poll()))?;
+    println!("rping: connection from {}", request.peer());
+    let accepting = request.accept(&end.qp, accept_params(args))?;
+    patience.wait_for(context, || Ok(accepting.status().transpose()?))?;
     let mut server = Server::new();
     while end.qp.state() == QpState::Rts {
         server.step(end)?;
-        pass_time(context)?;
+        patience.wait(context)?;
     }
     server.step(end)?;
     end.close(context)?;
     println!("rping: {} pings served", server.served);
+    Ok(())
+}
+
+/// Ping the server there.
+fn ping(
+    context: &Context,
+    end: &mut End,
+    patience: &Patience,
+    server: SocketAddrV4,
+    args: &Args,
+) -> Result<(), CommandError> {
+    let connecting = end.qp.connect(server, connect_params(args))?;
+    patience.wait_for(context, || Ok(connecting.status().transpose()?))?;
+    let mut client = Client::start(end, args)?;
+    while !client.step(end)? {
+        patience.wait(context)?;
+    }
+    end.close(context)?;
+    client.report(args);
     Ok(())
 }
 
@@ -213,7 +244,7 @@ impl End {
     fn close(&self, context: &Context) -> Result<(), CommandError> {
         self.qp.disconnect()?;
         // A peer that never closes is not waited for for ever.
-        let deadline = context.now() + 5_000_000_000;
+        let deadline = context.now() + CLOSING;
         while matches!(self.qp.state(), QpState::Rts | QpState::Closing) && context.now() < deadline {
             context.wait(Some(deadline))?;
         }

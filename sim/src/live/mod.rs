@@ -1,0 +1,77 @@
+//! A device in this process on a real Ethernet: real time, frames to and from a socket or an interface of the host.
+
+pub mod ether;
+mod nic;
+mod port;
+mod stop;
+pub mod switch;
+
+pub use ether::Ether;
+pub use nic::Nic;
+pub use port::{Port, PortStats};
+pub use stop::{Patience, Stop};
+
+use crate::cmd::options::{CommandError, RunOptions};
+use crate::model::ModelConfig;
+use crate::pcap::{CaptureError, PcapWriter};
+use ironwarp_driver::transport::{Fabric, HostMemory, InProcess};
+use ironwarp_driver::verbs::{Context, ContextConfig};
+use ironwarp_proto::pins::Nanos;
+use ironwarp_proto::wire::eth::MacAddr;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How long the last frames may take to leave.
+const DRAIN: Nanos = 20_000_000;
+
+/// A NIC and the driver on top of it.
+pub struct Host {
+    nic: Arc<Mutex<Nic>>,
+    /// The driver.
+    pub context: Context,
+}
+
+impl Host {
+    /// Open a device of the engine on `ether` with a driver on top.
+    pub fn open(
+        ether: &Ether,
+        mac: MacAddr,
+        ip: Ipv4Addr,
+        options: &RunOptions,
+    ) -> Result<Self, CommandError> {
+        let memory = HostMemory::new();
+        let device = options.engine.device(ModelConfig::default(), memory.clone())?;
+        let mut nic = Nic::new(device, Port::open(ether)?);
+        if let Some(path) = &options.pcap {
+            nic.capture(PcapWriter::create(path)?);
+        }
+        let nic = Arc::new(Mutex::new(nic));
+        let fabric: Arc<Mutex<dyn Fabric>> = nic.clone();
+        let transport = InProcess::attach_all(fabric, vec![memory]).remove(0);
+        // On a real network nobody may guess STags and sequence numbers: the seed is for reproducible simulations only.
+        let context = Context::open(transport, ContextConfig::new(mac, ip).mtu(options.mtu))?;
+        Ok(Self { nic, context })
+    }
+
+    /// The device on its port.
+    pub fn nic(&self) -> MutexGuard<'_, Nic> {
+        self.nic.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A limit of `seconds` from now on (0: none) for what waits.
+    pub fn patience(&self, stop: &Stop, seconds: u64) -> Patience {
+        let deadline =
+            (seconds > 0).then(|| self.context.now().saturating_add(seconds.saturating_mul(1_000_000_000)));
+        Patience { stop: stop.clone(), deadline }
+    }
+
+    /// Let the last frames, such as a RST or the ACK of a FIN, leave, and end the recording.
+    pub fn finish(&self) -> Result<(), CommandError> {
+        let deadline = self.context.now() + DRAIN;
+        while self.context.now() < deadline {
+            self.context.wait(Some(deadline))?;
+        }
+        let finished: Result<(), CaptureError> = self.nic().finish_capture();
+        Ok(finished?)
+    }
+}
