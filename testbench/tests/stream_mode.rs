@@ -4,6 +4,7 @@ use ironwarp_proto::abi::context::{Context, Mode, StreamStatus};
 use ironwarp_proto::abi::doorbell::{STREAM_ARM_RX, STREAM_ARM_TX, qp as doorbell};
 use ironwarp_proto::abi::event::{ErrorCause, EventKind};
 use ironwarp_proto::abi::field::load;
+use ironwarp_proto::abi::regs::Counter;
 use ironwarp_proto::pins::Nanos;
 use ironwarp_proto::seq::Seq;
 use ironwarp_proto::wire::tcp::TcpFlags;
@@ -287,4 +288,78 @@ fn a_fault_of_the_receive_ring_is_fatal_and_nothing_is_acknowledged() {
     scene.send(&[2; 100]);
     assert_eq!(scene.errors().into_iter().map(|error| error.0).collect::<Vec<_>>(), [ErrorCause::Fatal]);
     assert!(scene.hear().iter().all(|sent| !sent.tcp.ack.after(good)));
+}
+
+/// Send the bytes `range` of `data`, wherever the stream stands.
+fn send_range(scene: &mut Scene, data: &[u8], range: std::ops::Range<usize>) {
+    let (seq, ack) = (Seq(context().rcv_nxt) + range.start as u32, scene.peer.rcv);
+    scene.segment(seq, ack, TcpFlags::ACK, &data[range]);
+}
+
+#[test]
+fn bytes_behind_a_gap_are_kept_and_acknowledged_when_it_fills() {
+    let (mut scene, data) = (scene(), pattern(4000, 4));
+    let start = Seq(context().rcv_nxt);
+    send_range(&mut scene, &data, 500..1000);
+    assert_eq!(scene.hear().last().unwrap().tcp.ack, start, "a duplicate ACK at once");
+    send_range(&mut scene, &data, 1000..2000);
+    assert_eq!(scene.hear().last().unwrap().tcp.ack, start);
+    // A second gap is not kept: it has to come again.
+    send_range(&mut scene, &data, 3000..3500);
+    assert_eq!((scene.hear().last().unwrap().tcp.ack, status(&scene).received), (start, 0));
+    send_range(&mut scene, &data, 0..500);
+    assert_eq!(scene.hear().last().unwrap().tcp.ack, start + 2000, "the gap is full, at once");
+    assert_eq!(status(&scene).received, 2000);
+    send_range(&mut scene, &data, 2000..4000);
+    scene.hear();
+    assert_eq!(status(&scene).received, 4000);
+    assert!(read(&scene, 0, 4000) == data);
+    assert_eq!(scene.rig.counter(Counter::OutOfOrder), 1);
+}
+
+#[test]
+fn a_run_behind_a_gap_stays_within_the_window_and_its_fin_comes_again() {
+    let (mut scene, data) = (scene(), pattern(RING, 5));
+    let (start, ack) = (Seq(context().rcv_nxt), scene.peer.rcv);
+    let mut longer = data[2000..].to_vec();
+    longer.extend([0xee; 500]);
+    scene.segment(start + 2000, ack, TcpFlags::ACK, &longer);
+    assert!(read(&scene, 0, 2000) == vec![0; 2000], "what passes the window would be the start of the ring");
+    send_range(&mut scene, &data, 0..2000);
+    assert_eq!(
+        (scene.hear().last().unwrap().tcp.ack, status(&scene).received),
+        (start + RING as u32, RING as u32)
+    );
+    assert!(read(&scene, 0, RING) == data);
+
+    let (mut scene, ack) = (self::scene(), scene.peer.rcv);
+    scene.segment(start + 10, ack, TcpFlags::ACK | TcpFlags::FIN, &data[10..20]);
+    send_range(&mut scene, &data, 0..10);
+    assert_eq!((scene.hear().last().unwrap().tcp.ack, status(&scene).closed), (start + 20, false));
+    scene.segment(start + 10, ack, TcpFlags::ACK | TcpFlags::FIN, &data[10..20]);
+    assert_eq!((scene.hear().last().unwrap().tcp.ack, status(&scene).closed), (start + 21, true));
+}
+
+#[test]
+fn whatever_the_order_of_segments_the_bytes_end_where_they_belong() {
+    for seed in 0..50u32 {
+        let (mut scene, data) = (scene(), pattern(RING, seed as u8));
+        let mut state = seed.wrapping_mul(2_654_435_761) | 1;
+        let mut random = |below: u32| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            (state % below) as usize
+        };
+        let mut rounds = 0;
+        while (status(&scene).received as usize) < RING {
+            // Mostly near the next byte expected, overlapping at will.
+            let from = (status(&scene).received as usize + random(900)).saturating_sub(300).min(RING - 1);
+            let to = (from + 1 + random(700)).min(RING);
+            send_range(&mut scene, &data, from..to);
+            rounds += 1;
+            assert!(rounds < 1000, "seed {seed} makes no progress");
+        }
+        assert!(read(&scene, 0, RING) == data, "seed {seed}");
+    }
 }

@@ -228,6 +228,14 @@ impl Qp {
         if !verdict.deliver.is_empty() {
             self.deliver(core, &payload[verdict.deliver.clone()]);
         }
+        if let Upper::Stream(stream) = &mut self.upper {
+            stream.join(verdict.joined);
+            if let Some((behind, range)) = verdict.keep.clone()
+                && stream.keep(core, behind, &payload[range]).is_err()
+            {
+                self.stop_for(core, ErrorCause::Fatal);
+            }
+        }
         if verdict.fin {
             self.peer_fin(core);
         }

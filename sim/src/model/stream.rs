@@ -138,16 +138,29 @@ impl Stream {
 
     /// Take bytes that TCP delivers, never more than the window offered.
     pub fn receive(&mut self, core: &mut Core, bytes: &[u8]) -> Result<(), DmaFault> {
+        self.keep(core, 0, bytes)?;
+        self.join(bytes.len() as u32);
+        Ok(())
+    }
+
+    /// Put bytes where they belong, `behind` bytes behind what was received; within the window offered.
+    pub fn keep(&mut self, core: &mut Core, behind: u32, bytes: &[u8]) -> Result<(), DmaFault> {
         let mut rest = bytes;
-        for (addr, len) in self.receive.parts(self.status.received, bytes.len() as u32) {
+        for (addr, len) in self.receive.parts(self.status.received.wrapping_add(behind), bytes.len() as u32) {
             let (now, later) = rest.split_at(len as usize);
             core.host.write(addr, now)?;
             rest = later;
         }
-        self.status.received = self.status.received.wrapping_add(bytes.len() as u32);
-        self.changed |= STREAM_ARM_RX;
         core.host.add(Counter::BytesPlaced, bytes.len() as u32);
         Ok(())
+    }
+
+    /// The next `len` bytes are in the ring: they are received.
+    pub fn join(&mut self, len: u32) {
+        if len > 0 {
+            self.status.received = self.status.received.wrapping_add(len);
+            self.changed |= STREAM_ARM_RX;
+        }
     }
 
     /// The peer's FIN was reached.

@@ -7,6 +7,7 @@
 //! ```
 
 mod congestion;
+mod kept;
 mod receive;
 mod rtt;
 mod send;
@@ -19,6 +20,7 @@ use congestion::Congestion;
 use ironwarp_proto::abi::context::Context;
 use ironwarp_proto::pins::Nanos;
 use ironwarp_proto::seq::Seq;
+use kept::Kept;
 use rtt::Rtt;
 
 use super::config::Timing;
@@ -42,11 +44,13 @@ pub struct Tcb {
     rcv_wnd: u32,
     rcv_wscale: u8,
     fin_received: bool,
+    /// What came behind a gap, in stream mode.
+    kept: Kept,
     ack_due: AckDue,
     /// Data received since the last ACK: segments and bytes.
     unacked: (u32, u32),
-    /// Acknowledge pushed segments at once instead of delaying.
-    ack_push: bool,
+    /// Of an RDMA connection: pushed segments are acknowledged at once instead of delaying, and nothing is kept behind a gap.
+    rdma: bool,
     // Sending.
     una: Seq,
     /// Next to send; behind `max` while going back.
@@ -115,7 +119,7 @@ impl Challenges {
 
 impl Tcb {
     /// A connection as software hands it over: everything sent so far is acknowledged.
-    pub fn new(context: &Context, timing: &Timing, now: Nanos, ack_push: bool) -> Self {
+    pub fn new(context: &Context, timing: &Timing, now: Nanos, rdma: bool) -> Self {
         let (start, rcv_nxt) = (Seq(context.snd_nxt), Seq(context.rcv_nxt));
         let mss = u32::from(context.mss);
         let keepalive = (context.keepalive > 0).then(|| Keepalive {
@@ -130,9 +134,10 @@ impl Tcb {
             rcv_wnd: context.rcv_wnd,
             rcv_wscale: context.rcv_wscale,
             fin_received: false,
+            kept: Kept::default(),
             ack_due: AckDue::No,
             unacked: (0, 0),
-            ack_push,
+            rdma,
             una: start,
             nxt: start,
             max: start,

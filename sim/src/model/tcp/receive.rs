@@ -30,6 +30,10 @@ pub struct Verdict {
     pub reset: bool,
     /// Payload bytes that are new and in order.
     pub deliver: Range<usize>,
+    /// Payload bytes to be kept behind a gap, and how far behind the next byte expected they belong.
+    pub keep: Option<(u32, Range<usize>)>,
+    /// Bytes kept before that now follow what is delivered.
+    pub joined: u32,
     /// FIN was reached in order.
     pub fin: bool,
     /// Our FIN is now acknowledged.
@@ -209,8 +213,15 @@ impl Tcb {
         }
         let offset = segment.seq.diff(self.rcv_nxt);
         if offset > 0 {
-            verdict.out_of_order = true;
+            // RFC 5681 section 4.2: the duplicate ACK leaves at once, kept or not.
             self.ack_due = AckDue::Now;
+            let behind = offset.unsigned_abs();
+            let taken = segment.len.min(window.saturating_sub(behind));
+            if !self.rdma && taken > 0 && self.kept.keep(segment.seq, taken) {
+                verdict.keep = Some((behind, 0..taken as usize));
+            } else {
+                verdict.out_of_order = true;
+            }
             return;
         }
         let skip = offset.unsigned_abs();
@@ -226,10 +237,14 @@ impl Tcb {
         if verdict.fin {
             self.rcv_nxt += 1;
             self.fin_received = true;
+        } else {
+            verdict.joined = self.kept.join(self.rcv_nxt);
+            self.rcv_nxt += verdict.joined;
         }
         self.unacked = (self.unacked.0 + 1, self.unacked.1 + taken);
-        let trimmed = skip > 0 || taken < fresh;
-        let pushed = self.ack_push && segment.flags.contains(TcpFlags::PSH);
+        // What fills a gap is acknowledged at once too.
+        let trimmed = skip > 0 || taken < fresh || verdict.joined > 0;
+        let pushed = self.rdma && segment.flags.contains(TcpFlags::PSH);
         let enough = self.unacked.0 >= 2 || self.unacked.1 >= 2 * self.mss;
         if trimmed || pushed || enough || verdict.fin {
             self.ack_due = AckDue::Now;
