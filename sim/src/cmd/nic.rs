@@ -1,7 +1,7 @@
 //! `ironwarp nic`: a NIC in a process of its own, with an address on a real Ethernet.
 
 use super::options::{CommandError, EtherOptions, RunOptions};
-use crate::live::{Host, Stop};
+use crate::live::{Host, HostConfig, Stop};
 use crate::serve::{Server, ServiceSpec};
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write as _};
@@ -39,7 +39,7 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     let ip = args.ether.ip.ok_or_else(|| missing("--ip"))?;
     let stop = Stop::on_signals()?;
     let endpoint = args.stats.as_deref().map(StatsSocket::open).transpose()?;
-    let host = Host::open(ether, args.ether.mac, ip, &args.run)?;
+    let host = Host::open(&HostConfig::new(ether.clone(), args.ether.mac, ip).with(&args.run))?;
     let start =
         |spec| Server::start(&host.context, spec).map_err(|error| CommandError::Failed(error.to_string()));
     let mut servers = args.services.iter().map(start).collect::<Result<Vec<_>, _>>()?;

@@ -12,7 +12,7 @@
 
 use super::options::{CommandError, EtherOptions, LinkOptions, RunOptions};
 use crate::lab::{self, Lab};
-use crate::live::{Host, Patience, Stop};
+use crate::live::{Host, HostConfig, Patience, Stop};
 use clap::ArgGroup;
 use ironwarp_driver::cm::{AcceptParams, ConnectParams};
 use ironwarp_driver::verbs::{
@@ -90,7 +90,7 @@ fn live(
 ) -> Result<(), CommandError> {
     let ether = args.ether.ether.as_ref().ok_or(CommandError::Failed("--ether is missing".into()))?;
     let stop = Stop::on_signals()?;
-    let host = Host::open(ether, args.ether.mac, ip, &args.run)?;
+    let host = Host::open(&HostConfig::new(ether.clone(), args.ether.mac, ip).with(&args.run))?;
     let mut end = End::new(&host.context, args)?;
     let worked = work(&host.context, &mut end, &host.patience(&stop, seconds));
     let aborted = if worked.is_err() { end.qp.abort() } else { Ok(()) };

@@ -11,7 +11,7 @@ pub use nic::Nic;
 pub use port::{Port, PortStats};
 pub use stop::{Patience, Stop};
 
-use crate::cmd::options::{CommandError, RunOptions};
+use crate::cmd::options::{CommandError, Engine, RunOptions};
 use crate::model::ModelConfig;
 use crate::pcap::{CaptureError, PcapWriter};
 use ironwarp_driver::transport::{Fabric, HostMemory, InProcess};
@@ -19,10 +19,42 @@ use ironwarp_driver::verbs::{Context, ContextConfig};
 use ironwarp_proto::pins::Nanos;
 use ironwarp_proto::wire::eth::MacAddr;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How long the last frames may take to leave.
 const DRAIN: Nanos = 20_000_000;
+
+/// What a [`Host`] is to be.
+#[derive(Debug, Clone)]
+pub struct HostConfig {
+    /// Where its port leads.
+    pub ether: Ether,
+    /// MAC address.
+    pub mac: MacAddr,
+    /// IPv4 address.
+    pub ip: Ipv4Addr,
+    /// IP MTU, bytes.
+    pub mtu: u16,
+    /// What plays the device.
+    pub engine: Engine,
+    /// Where every frame is recorded.
+    pub pcap: Option<PathBuf>,
+}
+
+impl HostConfig {
+    /// On the golden model, with an MTU of 1500, unrecorded.
+    pub fn new(ether: Ether, mac: MacAddr, ip: Ipv4Addr) -> Self {
+        Self { ether, mac, ip, mtu: 1500, engine: Engine::Model, pcap: None }
+    }
+
+    /// With engine, MTU and record of these options.
+    #[must_use]
+    pub fn with(mut self, options: &RunOptions) -> Self {
+        (self.mtu, self.engine, self.pcap) = (options.mtu, options.engine, options.pcap.clone());
+        self
+    }
+}
 
 /// A NIC and the driver on top of it.
 pub struct Host {
@@ -32,24 +64,19 @@ pub struct Host {
 }
 
 impl Host {
-    /// Open a device of the engine on `ether` with a driver on top.
-    pub fn open(
-        ether: &Ether,
-        mac: MacAddr,
-        ip: Ipv4Addr,
-        options: &RunOptions,
-    ) -> Result<Self, CommandError> {
+    /// Open a device on its Ethernet with a driver on top.
+    pub fn open(config: &HostConfig) -> Result<Self, CommandError> {
         let memory = HostMemory::new();
-        let device = options.engine.device(ModelConfig::default(), memory.clone())?;
-        let mut nic = Nic::new(device, Port::open(ether)?);
-        if let Some(path) = &options.pcap {
+        let device = config.engine.device(ModelConfig::default(), memory.clone())?;
+        let mut nic = Nic::new(device, Port::open(&config.ether)?);
+        if let Some(path) = &config.pcap {
             nic.capture(PcapWriter::create(path)?);
         }
         let nic = Arc::new(Mutex::new(nic));
         let fabric: Arc<Mutex<dyn Fabric>> = nic.clone();
         let transport = InProcess::attach_all(fabric, vec![memory]).remove(0);
         // On a real network nobody may guess STags and sequence numbers: the seed is for reproducible simulations only.
-        let context = Context::open(transport, ContextConfig::new(mac, ip).mtu(options.mtu))?;
+        let context = Context::open(transport, ContextConfig::new(config.mac, config.ip).mtu(config.mtu))?;
         Ok(Self { nic, context })
     }
 
