@@ -123,7 +123,23 @@ impl End {
 
     /// The next message received; its buffer is posted again.
     pub fn message(&self) -> Result<Vec<u8>, String> {
-        let completion = self.done(WcOpcode::Receive)?;
+        self.taken(self.done(WcOpcode::Receive)?)
+    }
+
+    /// The next message, if one is there. Sends that have completed are passed over.
+    pub fn try_message(&self) -> Result<Option<Vec<u8>>, String> {
+        while let Some(completion) = self.cq.poll() {
+            match (completion.status, completion.opcode) {
+                (WcStatus::Ok, WcOpcode::Receive) => return self.taken(completion).map(Some),
+                (WcStatus::Ok | WcStatus::Flushed, _) => {}
+                _ => return Err(format!("{completion:?}")),
+            }
+        }
+        Ok(None)
+    }
+
+    /// What a receive has got.
+    fn taken(&self, completion: WorkCompletion) -> Result<Vec<u8>, String> {
         let mut bytes = vec![0; completion.byte_len as usize];
         let slot = completion.wr_id as usize;
         self.receives.read(slot * self.receive_size, &mut bytes).map_err(|error| error.to_string())?;
