@@ -115,7 +115,8 @@ fn connect(
     port: u16,
     params: &ConnectParams,
 ) -> Result<ironwarp_driver::cm::Established, ConnectError> {
-    let deadline = context.now() + LIMIT.as_nanos() as u64;
+    // A server whose connection stalled ends after 4 s only.
+    let deadline = context.now() + 2 * LIMIT.as_nanos() as u64;
     loop {
         match end.connect(port, params) {
             Err(ConnectError::Tcp(CloseReason::Refused)) if context.now() < deadline => {}
@@ -128,7 +129,7 @@ fn connect(
 
 /// Servers in the guest, each for one connection after the other: all verbs at 7471, one that posts no receive, one that
 /// disconnects after 3 ms, one that sends first.
-const SERVERS: &str = "serve() { while :; do iwt -s -t 8 \"$@\"; done; }; serve -p 7471 & serve -p 7472 -R 0 & \
+const SERVERS: &str = "serve() { while :; do iwt -s -t 4 \"$@\"; done; }; serve -p 7471 & serve -p 7472 -R 0 & \
                        serve -p 7473 -D 3 & serve -p 7474 -O send:32,write:2000,read:2000,sends:16 & wait";
 
 #[test]

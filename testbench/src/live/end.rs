@@ -10,6 +10,7 @@ use ironwarp_driver::verbs::{
 use ironwarp_proto::wire::eth::MacAddr;
 use ironwarp_sim::live::{Host, HostConfig};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Our address.
@@ -21,14 +22,19 @@ pub const REGION: usize = 1 << 20;
 /// Size of a receive buffer, bytes, unless another is asked for.
 pub const RECEIVE: usize = 4096;
 
-/// Our NIC on the Ethernet `ether`.
+/// Our NIC on the Ethernet `ether`. With `$IRONWARP_TEST_PCAP` it records all frames there, in a file a NIC.
 ///
 /// # Panics
 /// If it cannot be opened.
 pub fn host(ether: &str, mtu: u16) -> Host {
     let mac = MacAddr([2, 0x1a, 0xce, 0, 0, 1]);
     let config = HostConfig::new(ether.parse().expect("an Ethernet"), mac, OWN);
-    Host::open(&HostConfig { mtu, ..config }).expect("the socket can be opened")
+    let pcap = std::env::var_os("IRONWARP_TEST_PCAP").map(|directory| {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("{}-{}.pcapng", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        std::path::Path::new(&directory).join(name)
+    });
+    Host::open(&HostConfig { mtu, pcap, ..config }).expect("the socket can be opened")
 }
 
 /// Poll until there is something, for at most `limit`.

@@ -4,6 +4,7 @@ use super::process::Running;
 use super::{Scratch, find_program, is_executable, note};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long a guest may take to boot.
@@ -44,15 +45,21 @@ impl Default for Guest<'_> {
     }
 }
 
-/// A guest that runs, at 10.7.0.2.
+/// One guest at a time: siw's responder stalls more often on a busy machine.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// A guest that runs, at 10.7.0.2. Fields are dropped in order: the next guest boots when this one has gone.
 pub struct Peer {
     running: Running,
     scratch: Scratch,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Guest<'_> {
     /// Boot it with `siw-peer`. The guest's time limit is 60 s.
     pub fn boot(&self, tool: &Path) -> Peer {
+        // A test that failed with a guest has left nothing behind.
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let scratch = Scratch::new();
         let mut command = Command::new(tool);
         command.arg("--local").arg(scratch.path("g")).arg("--remote").arg(scratch.path("m"));
@@ -64,7 +71,7 @@ impl Guest<'_> {
             command.arg("--ready-port").arg(port.to_string());
         }
         command.arg("--").arg(self.script);
-        Peer { running: Running::start(&mut command), scratch }
+        Peer { running: Running::start(&mut command), scratch, _alone: alone }
     }
 }
 
