@@ -182,7 +182,7 @@ fn a_hundred_mebibytes_come_back_through_a_switch_that_loses_reorders_and_duplic
     let scratch = Scratch::new();
     let [a, b] = ["a", "b"].map(|name| scratch.path(name).display().to_string());
     let port = format!("unix:{b},{a}");
-    let faults = ["--loss", "0.05%", "--reorder", "0.2%", "--duplicate", "0.2%", "--seed", "7"];
+    let faults = ["--loss", "0.1%", "--reorder", "1%", "--duplicate", "1%", "--seed", "7"];
     let ports = ["switch", "--port", &port, "--port", "tap:iw0"];
     let mut switch = ironwarp(&namespace, &[&ports[..], &faults].concat());
     switch.wait_line("switch: ", LIMIT).unwrap();
@@ -233,7 +233,7 @@ fn storms_of_connections_leave_the_nic_whole() {
     stormed.join().unwrap();
     let said = stop(nic);
     let (accepted, open) = (counted(&said, "serve.echo:7.accepted"), counted(&said, "serve.echo:7.open"));
-    assert!(accepted >= 1 + ROUNDS as u64 && open == 0, "{said:#?}");
+    assert!(accepted > ROUNDS as u64 && open == 0, "{said:#?}");
     tshark_is_content(&capture, MAC);
 }
 
