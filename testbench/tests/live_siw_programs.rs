@@ -108,7 +108,11 @@ fn serve_perftest(context: &Context) -> Result<End, String> {
     talk.accept(request(context, &listener)?)?;
     let mut data: Option<End> = None;
     let mut results = false;
+    let deadline = context.now() + 4 * LIMIT.as_nanos() as u64;
     loop {
+        if context.now() > deadline {
+            return Err("perftest has not come to an end".into());
+        }
         if data.is_none()
             && let Some(request) = listener.poll()
         {

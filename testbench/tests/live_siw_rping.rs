@@ -2,7 +2,7 @@
 
 use ironwarp_testbench::live::process::Running;
 use ironwarp_testbench::live::siw::{self, Guest, Peer};
-use ironwarp_testbench::live::with_retries;
+use ironwarp_testbench::live::{tshark, with_retries};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -12,6 +12,9 @@ const PINGS: u32 = 10;
 /// Siw's responder now and then never reads the first FPDU (docs/interop.md): tries of a run, and how long one may take.
 const TRIES: u32 = 3;
 const LIMIT: Duration = Duration::from_secs(8);
+
+/// Our address.
+const MAC: &str = "02:1a:ce:00:00:01";
 
 fn ironwarp(peer: &Peer, args: &[&str]) -> Running {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ironwarp-under-test"));
@@ -23,12 +26,19 @@ fn ironwarp(peer: &Peer, args: &[&str]) -> Running {
 fn guest_pings(tool: &Path, siw: &[&str], mtu: u16, size: u32, args: &[&str]) -> Result<(), String> {
     let script = format!("timeout 7 rping -c -V -a 10.7.0.1 -C {PINGS} -S {size}");
     let mut peer = Guest { siw, mtu, script: &script, ..Guest::default() }.boot(tool);
-    let mtu = mtu.to_string();
-    let mut server = ironwarp(&peer, &[&["--listen", "10.7.0.1:7174", "--mtu", &mtu], args].concat());
+    let (mtu, capture) = (mtu.to_string(), peer.path("rping.pcapng"));
+    let fixed =
+        ["--listen", "10.7.0.1:7174", "--mtu", &mtu, "--pcap", capture.to_str().expect("the path is text")];
+    let mut server = ironwarp(&peer, &[&fixed[..], args].concat());
     server.wait_line("listening", LIMIT)?;
     peer.ready()?;
     let served = server.succeed(LIMIT)?;
     assert!(served.contains(&format!("rping: {PINGS} pings served")), "{served:?}");
+    tshark::is_content(&capture, MAC);
+    if !args.contains(&"off") {
+        // A Read Request, two Sends and a Write each.
+        tshark::finds_good_crcs(&capture, MAC, 4 * PINGS as usize);
+    }
     // rping compares what comes back (-V) and fails if it differs.
     peer.succeed(LIMIT).map(|_| ())
 }

@@ -6,12 +6,10 @@ use ironwarp_proto::wire::icmp::IcmpEcho;
 use ironwarp_sim::live::{Host, HostConfig};
 use ironwarp_testbench::live::netns::NetNs;
 use ironwarp_testbench::live::process::Running;
-use ironwarp_testbench::live::{Scratch, find_program, note};
+use ironwarp_testbench::live::{Scratch, find_program, note, tshark};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, ipproto, sockopt};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 const NIC: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
@@ -56,32 +54,6 @@ fn pattern(len: usize) -> Vec<u8> {
     (0..len.div_ceil(8)).flat_map(|_| word()).take(len).collect()
 }
 
-/// tshark, if it is there, finds nothing wrong with the frames of `source` in a capture.
-fn tshark_is_content(capture: &Path, source: &str) {
-    let Some(tshark) = find_program("tshark") else {
-        return note("the capture is not looked at: no tshark");
-    };
-    let run = |filter: &str| {
-        let mut command = Command::new(&tshark);
-        command.args(["-n", "-r"]).arg(capture);
-        command.args(["-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE", "-Y", filter]);
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8_lossy(&output.stdout).lines().map(String::from).collect::<Vec<_>>()
-    };
-    let sent = format!("eth.src == {source}");
-    assert!(run(&sent).len() > 3, "the capture holds what was sent");
-    let bad =
-        "_ws.malformed || ip.checksum.status == 0 || tcp.checksum.status == 0 || icmp.checksum.status == 0";
-    let found = run(&format!("{sent} && ({bad})"));
-    assert!(
-        found.is_empty(),
-        "tshark objects to {} frames: {:#?}",
-        found.len(),
-        &found[..found.len().min(10)]
-    );
-}
-
 const MAC: &str = "02:1a:ce:00:00:01";
 
 #[test]
@@ -109,7 +81,7 @@ fn the_host_pings_the_nic() {
     pinged.join().unwrap();
     let said = stop(nic);
     assert!(counted(&said, "port.received_frames") >= 5);
-    tshark_is_content(&capture, MAC);
+    tshark::is_content(&capture, MAC);
 }
 
 #[test]
@@ -147,7 +119,7 @@ fn curl_fetches_a_file_and_the_nic_leaves_nothing_behind() {
     assert!(!stats.exists(), "the socket is removed");
     let links = namespace.command("ip").args(["-o", "link"]).output().unwrap();
     assert!(!String::from_utf8_lossy(&links.stdout).contains("iw0"), "the interface is gone");
-    tshark_is_content(&capture, MAC);
+    tshark::is_content(&capture, MAC);
 }
 
 /// Send `data` to the echo service, and read it back meanwhile.
@@ -234,7 +206,7 @@ fn storms_of_connections_leave_the_nic_whole() {
     let said = stop(nic);
     let (accepted, open) = (counted(&said, "serve.echo:7.accepted"), counted(&said, "serve.echo:7.open"));
     assert!(accepted > ROUNDS as u64 && open == 0, "{said:#?}");
-    tshark_is_content(&capture, MAC);
+    tshark::is_content(&capture, MAC);
 }
 
 #[test]

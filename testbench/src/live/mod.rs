@@ -4,6 +4,7 @@ pub mod end;
 pub mod netns;
 pub mod process;
 pub mod siw;
+pub mod tshark;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
