@@ -10,4 +10,5 @@ pub mod link;
 pub mod live;
 pub mod model;
 pub mod pcap;
+pub mod vfio_user;
 pub mod world;
