@@ -1,7 +1,7 @@
 //! The `ironwarp` command.
 
 use clap::{Parser, Subcommand};
-use ironwarp_sim::cmd::{decode, demo, options::CommandError, perf, registers, rping};
+use ironwarp_sim::cmd::{decode, demo, options::CommandError, perf, registers, rping, vfio_user};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -22,6 +22,7 @@ enum Command {
     Perf(perf::Args),
     Decode(decode::Args),
     Registers(registers::Args),
+    VfioUser(vfio_user::Args),
 }
 
 fn main() -> ExitCode {
@@ -45,5 +46,6 @@ fn run(command: Command) -> Result<(), CommandError> {
         Command::Perf(args) => perf::run(&args),
         Command::Decode(args) => Ok(decode::run(&args)?),
         Command::Registers(args) => registers::run(&args),
+        Command::VfioUser(args) => vfio_user::run(&args),
     }
 }

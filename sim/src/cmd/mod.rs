@@ -6,3 +6,4 @@ pub mod options;
 pub mod perf;
 pub mod registers;
 pub mod rping;
+pub mod vfio_user;
