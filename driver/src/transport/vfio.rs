@@ -6,11 +6,13 @@ use super::mapping::{Mapping, PAGE};
 use super::reactor::{Member, Reactor};
 use super::{DmaBuffer, DmaMemory, PciAddress, Service, Transport, TransportError, Wait};
 use crate::sync::lock;
+use ironwarp_proto::abi::regs;
 use ironwarp_proto::pins::Nanos;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use vfio_ioctls::{VfioContainer, VfioDevice, VfioError, VfioOps};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -27,10 +29,16 @@ const COMMAND_REGISTER: u64 = 4;
 const MEMORY_AND_BUS_MASTER: u16 = 6;
 /// A longer BAR is not that of an RNIC, bytes.
 const BAR_MAX: u64 = 1 << 31;
+/// What every register of a device that is gone reads.
+const GONE: u32 = u32::MAX;
+/// How often those who wait look whether the device is still there, ns: one that is gone interrupts nobody.
+const LOOK: Nanos = 200_000_000;
 
 /// The transport to a PCI device bound to vfio-pci.
 pub struct Vfio {
     bar: Bar,
+    /// When somebody last looked whether the device is there.
+    looked: AtomicU64,
     link: Arc<Link>,
 }
 
@@ -98,7 +106,7 @@ impl Vfio {
         let member = Member::new(unsafe { OwnedFd::from_raw_fd(irq.into_raw_fd()) }, None);
         reactor.join(&member);
         let link = Link { device, container, iova: Mutex::default(), member, reactor };
-        Ok(Arc::new(Self { bar, link: Arc::new(link) }))
+        Ok(Arc::new(Self { bar, looked: AtomicU64::new(0), link: Arc::new(link) }))
     }
 }
 
@@ -148,8 +156,8 @@ impl Vfio {
     }
 }
 
-impl Transport for Vfio {
-    fn read32(&self, offset: u32) -> Result<u32, TransportError> {
+impl Vfio {
+    fn load(&self, offset: u32) -> Result<u32, TransportError> {
         self.link.member.check()?;
         match &self.bar {
             Bar::Mapped(bar) => bar.load32(offset as usize).ok_or_else(|| self.outside(offset)),
@@ -159,6 +167,17 @@ impl Transport for Vfio {
                 Ok(u32::from_le_bytes(word))
             }
         }
+    }
+}
+
+impl Transport for Vfio {
+    fn read32(&self, offset: u32) -> Result<u32, TransportError> {
+        let value = self.load(offset)?;
+        // ID is never all ones while the device is there.
+        if value == GONE && self.load(regs::ID)? == GONE {
+            return Err(self.link.member.lose("its registers read all ones: unplugged, or without power"));
+        }
+        Ok(value)
     }
     fn write32(&self, offset: u32, value: u32) -> Result<(), TransportError> {
         self.link.member.check()?;
@@ -196,6 +215,11 @@ impl Transport for Vfio {
         self.link.reactor.now()
     }
     fn wait(&self, deadline: Option<Nanos>) -> Result<Wait, TransportError> {
+        let now = self.now();
+        if now.saturating_sub(self.looked.load(Ordering::Relaxed)) > LOOK {
+            self.looked.store(now, Ordering::Relaxed);
+            self.read32(regs::ID)?;
+        }
         self.link.reactor.wait(&self.link.member, deadline)
     }
     fn attach(&self, service: Weak<dyn Service>) {

@@ -4,6 +4,7 @@ use super::function::PciFunction;
 use super::memory::DmaSpace;
 use ironwarp_driver::transport::Fabric;
 use ironwarp_driver::transport::vfio_user::wire::{Header, Message, Reader, flags, send};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -105,18 +106,26 @@ impl Server {
                 ErrorKind::UnexpectedEof => tracing::info!("client has gone"),
                 _ => tracing::warn!(%error, "client dropped"),
             }
-            self.client = None;
-            self.function.release(fabric);
+            self.release(fabric);
         }
-        self.accept();
+        self.accept(fabric);
     }
 
-    fn accept(&mut self) {
+    fn release(&mut self, fabric: &mut dyn Fabric) {
+        self.client = None;
+        self.function.release(fabric);
+    }
+
+    fn accept(&mut self, fabric: &mut dyn Fabric) {
         let socket = match self.listener.accept() {
             Ok((socket, _)) => socket,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return,
             Err(error) => return tracing::warn!(%error, "cannot accept a client"),
         };
+        // The old one may have gone since it was served.
+        if self.client.as_ref().is_some_and(Client::has_gone) {
+            self.release(fabric);
+        }
         if self.client.is_some() {
             // Closing tells it at once; waiting in the queue would tell it nothing.
             return tracing::warn!("a second client was refused: the device is in use");
@@ -145,6 +154,11 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    fn has_gone(&self) -> bool {
+        let mut fds = [PollFd::new(&self.socket, PollFlags::RDHUP)];
+        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|count| count > 0)
     }
 
     /// A client that does not read its replies is not waited for: what does not fit into the socket is an error.
