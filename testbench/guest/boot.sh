@@ -56,6 +56,7 @@ chmod +x "$root/init"
 echo "$*" >"$root/arguments"
 (cd "$root" && find . | "$guest/busybox" cpio -o -H newc 2>/dev/null) >"$work/initrd"
 
+: >"$work/console"
 device() { printf '{"driver":"vfio-user-pci","socket":{"type":"unix","path":"%s"}}' "$1"; }
 set --
 for socket in $(echo "$sockets" | tr , ' '); do
@@ -67,7 +68,7 @@ done
     -device intel-iommu,caching-mode=on,intremap=on "$@" \
     -kernel "$guest/vmlinuz" -initrd "$work/initrd" \
     -append "console=ttyS0 intel_iommu=on panic=-1 quiet" \
-    -nographic -no-reboot -nodefaults -serial stdio -monitor none </dev/null >"$work/console" 2>&1 &
+    -nographic -no-reboot -nodefaults -serial stdio -monitor none </dev/null >>"$work/console" 2>&1 &
 qemu=$!
 trap 'kill $qemu 2>/dev/null || true; rm -rf "$work"' EXIT
 tail -f --pid=$qemu -n +1 "$work/console" | tr -d '\r' &
