@@ -119,3 +119,22 @@ fn devices_that_cannot_be_used_are_errors_that_say_what_to_do() {
     assert!(!output.status.success() && error.contains("is it in use?"), "{error}");
     assert!(busy.0.try_wait().unwrap().is_none(), "the first client goes on");
 }
+
+#[test]
+fn perf_device_measures_every_path_to_a_device() {
+    let folder = Folder::new("perf");
+    let (server, devices) = serve_two(&folder);
+    for device in ["model", devices.split(',').next().unwrap()] {
+        let args = ["perf", "device", "--json", "--iterations", "200", "--device", device];
+        let output = ironwarp(&args).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+        assert_eq!((&report["device"], &report["iterations"]), (&device.into(), &200.into()));
+        for path in ["register_read", "doorbell_posted", "doorbell_to_event", "doorbell_to_interrupt"] {
+            let time = |which: &str| report[path][which].as_u64().expect("nanoseconds");
+            let order = [1, time("min"), time("p50"), time("p99")];
+            assert!(order.is_sorted() && (time("min")..).contains(&time("mean")), "{path}: {report}");
+        }
+    }
+    drop(server);
+}
