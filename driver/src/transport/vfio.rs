@@ -272,7 +272,6 @@ impl Drop for Buffer {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
 
     #[test]
     fn a_device_that_does_not_exist_is_named_with_advice() {

@@ -72,7 +72,7 @@ impl ConfigSpace {
         // MSI-X: one vector; table at 0 and pending bits at half of BAR 2. Enable and function mask are writable.
         space.set(MSIX, &[0x11, 0, 0, 0]);
         space.set(MSIX + 4, &2u32.to_le_bytes());
-        space.set(MSIX + 8, &(MSIX_BAR_LEN / 2 | 2).to_le_bytes());
+        space.set(MSIX + 8, &((MSIX_BAR_LEN / 2) | 2).to_le_bytes());
         space.allow(MSIX_CONTROL, &[0, 0xc0]);
         space.power_up = space.bytes;
         space
