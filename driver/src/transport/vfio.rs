@@ -272,7 +272,6 @@ impl Drop for Buffer {
 
 #[cfg(test)]
 mod tests {
-
     #[test]
     fn a_device_that_does_not_exist_is_named_with_advice() {
         let name = "vfio:fffe:ff:1f.7".parse::<crate::transport::DeviceName>().unwrap();
