@@ -10,4 +10,5 @@ pub mod live;
 pub mod model;
 pub mod pcap;
 pub mod serve;
+pub mod vfio_user;
 pub mod world;

@@ -8,6 +8,7 @@ pub mod perf;
 pub mod registers;
 pub mod rping;
 pub mod switch;
+pub mod vfio_user;
 
 use clap::{Parser, Subcommand};
 use options::CommandError;
@@ -33,6 +34,7 @@ enum Command {
     Perf(perf::Args),
     Decode(decode::Args),
     Registers(registers::Args),
+    VfioUser(vfio_user::Args),
 }
 
 /// Do what the command line says.
@@ -59,5 +61,6 @@ fn run(command: Command) -> Result<(), CommandError> {
         Command::Perf(args) => perf::run(&args),
         Command::Decode(args) => Ok(decode::run(&args)?),
         Command::Registers(args) => registers::run(&args),
+        Command::VfioUser(args) => vfio_user::run(&args),
     }
 }

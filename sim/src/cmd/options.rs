@@ -7,6 +7,7 @@ use crate::live::ether::OpenError;
 use crate::model::{Model, ModelConfig};
 use crate::pcap::{CaptureError, PcapWriter};
 use clap::{Args, ValueEnum};
+use ironwarp_driver::transport::{DEVICE_VARIABLE, DeviceName};
 use ironwarp_proto::pins::{Device, Dma};
 use ironwarp_proto::wire::eth::MacAddr;
 use std::net::Ipv4Addr;
@@ -127,8 +128,54 @@ impl RunOptions {
     /// Two hosts on such devices with this link between them.
     pub fn lab(&self, link: LinkConfig) -> Result<Lab, CommandError> {
         let capture = self.pcap.as_ref().map(PcapWriter::create).transpose()?;
-        let device = ModelConfig::default();
-        Ok(Lab::new(&LabConfig { link, mtu: self.mtu, seed: self.seed, device }, capture)?)
+        Ok(Lab::new(&self.config(link), capture)?)
+    }
+
+    /// Two hosts on these devices.
+    pub fn lab_on(&self, devices: [&DeviceName; 2]) -> Result<Lab, CommandError> {
+        if self.pcap.is_some() {
+            return Err(CommandError::Failed(
+                "the frames of devices elsewhere cannot be captured here: leave out --pcap".into(),
+            ));
+        }
+        Ok(Lab::on_devices(devices, &self.config(LinkConfig::default()))?)
+    }
+
+    fn config(&self, link: LinkConfig) -> LabConfig {
+        LabConfig { link, mtu: self.mtu, seed: self.seed, device: ModelConfig::default() }
+    }
+}
+
+/// Which devices to use.
+#[derive(Debug, Clone, Args)]
+pub struct DeviceOptions {
+    /// Devices: model, vfio-user:PATH or vfio:0000:01:00.0; several are separated by commas.
+    #[arg(long = "device", value_name = "NAME", value_delimiter = ',', env = DEVICE_VARIABLE)]
+    names: Vec<DeviceName>,
+}
+
+impl DeviceOptions {
+    /// Two devices elsewhere, or `None` for two models in this process.
+    pub fn pair(&self) -> Result<Option<[&DeviceName; 2]>, CommandError> {
+        match self.names.as_slice() {
+            [] | [DeviceName::Model] => Ok(None),
+            [left, right] if left == right => {
+                Err(CommandError::Failed(format!("{left} is named twice: two devices are needed")))
+            }
+            [left, right] => Ok(Some([left, right])),
+            names => Err(CommandError::Failed(format!(
+                "{} devices are named, two are needed that reach one another: --device A,B",
+                names.len()
+            ))),
+        }
+    }
+    /// The one device, the model unless another one is named.
+    pub fn one(&self) -> Result<DeviceName, CommandError> {
+        match self.names.as_slice() {
+            [] => Ok(DeviceName::Model),
+            [name] => Ok(name.clone()),
+            names => Err(CommandError::Failed(format!("{} devices are named, one is needed", names.len()))),
+        }
     }
 }
 

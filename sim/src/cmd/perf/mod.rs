@@ -1,6 +1,8 @@
-//! `ironwarp perf`: throughput of one operation between two hosts.
+//! `ironwarp perf`: throughput of one operation between two hosts, and the latency of a device.
 
-use super::options::{CommandError, LinkOptions, RunOptions, peak_rss_bytes};
+mod device;
+
+use super::options::{CommandError, DeviceOptions, LinkOptions, RunOptions, peak_rss_bytes};
 use crate::lab::Lab;
 use crate::limit::Traffic;
 use clap::ValueEnum;
@@ -26,9 +28,11 @@ pub enum Operation {
     Read,
     /// Atomic FetchAdd, 8 bytes.
     Atomic,
+    /// Latency of registers, doorbells and interrupt; takes --device and --iterations.
+    Device,
 }
 
-/// Measure the throughput of one operation.
+/// Measure the throughput of one operation, or how far away a device is.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The operation.
@@ -52,6 +56,8 @@ pub struct Args {
     /// One JSON object in place of text.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    device: DeviceOptions,
     #[command(flatten)]
     link: LinkOptions,
     #[command(flatten)]
@@ -90,6 +96,14 @@ struct Side {
 
 /// Run the command.
 pub fn run(args: &Args) -> Result<(), CommandError> {
+    if args.op == Operation::Device {
+        return device::run(&args.device, args.iterations, args.json);
+    }
+    if args.device.pair()?.is_some() {
+        return Err(CommandError::Failed(
+            "throughput is measured between models only; leave out --device".into(),
+        ));
+    }
     let size = if args.op == Operation::Atomic { 8 } else { args.size };
     let lab = args.run.lab(args.link.link())?;
     let mut bench = Bench { args, size, sides: [side(&lab, 0, args, size)?, side(&lab, 1, args, size)?] };
@@ -140,7 +154,7 @@ fn limit(args: &Args, size: u32) -> f64 {
         Operation::Write | Operation::Read => (size, true),
         Operation::Send => (size, false),
         // The requests are what fills the link.
-        Operation::Atomic => (AtomicRequest::LEN as u32, false),
+        Operation::Atomic | Operation::Device => (AtomicRequest::LEN as u32, false),
     };
     let traffic = Traffic { message, tagged, mtu: args.run.mtu, markers: args.run.markers.is_on() };
     f64::from(size) * 8.0 / traffic.bits_per_message()
@@ -214,7 +228,9 @@ impl Bench<'_> {
             Operation::Write => SendRequest::write(wr_id, sge(source)?, peer.remote(sink)?),
             Operation::Send => SendRequest::send(wr_id, sge(source)?),
             Operation::Read => SendRequest::read(wr_id, sge(sink)?, peer.remote(source)?),
-            Operation::Atomic => SendRequest::fetch_add(wr_id, sge(sink)?, peer.remote(source)?, 1),
+            Operation::Atomic | Operation::Device => {
+                SendRequest::fetch_add(wr_id, sge(sink)?, peer.remote(source)?, 1)
+            }
         })
     }
 
@@ -273,7 +289,7 @@ impl Bench<'_> {
             let (from, to) = match self.args.op {
                 Operation::Write | Operation::Send => (me, peer),
                 Operation::Read => (peer, me),
-                Operation::Atomic => continue,
+                Operation::Atomic | Operation::Device => continue,
             };
             let (mut source, mut found) = (vec![0; len], vec![0; len]);
             self.sides[from].region.read(0, &mut source)?;
