@@ -6,6 +6,7 @@ use crate::live::Ether;
 use crate::live::ether::OpenError;
 use crate::model::{Model, ModelConfig};
 use crate::pcap::{CaptureError, PcapWriter};
+use crate::vfio_user::ServerError;
 use clap::{Args, ValueEnum};
 use ironwarp_driver::transport::{DEVICE_VARIABLE, DeviceName};
 use ironwarp_proto::pins::{Device, Dma};
@@ -133,12 +134,18 @@ impl RunOptions {
 
     /// Two hosts on these devices.
     pub fn lab_on(&self, devices: [&DeviceName; 2]) -> Result<Lab, CommandError> {
-        if self.pcap.is_some() {
-            return Err(CommandError::Failed(
-                "the frames of devices elsewhere cannot be captured here: leave out --pcap".into(),
-            ));
-        }
+        self.no_capture()?;
         Ok(Lab::on_devices(devices, &self.config(LinkConfig::default()))?)
+    }
+
+    /// An error if frames are to be recorded, because the device is elsewhere.
+    pub fn no_capture(&self) -> Result<(), CommandError> {
+        match &self.pcap {
+            Some(_) => Err(CommandError::Failed(
+                "the frames of devices elsewhere cannot be captured here: leave out --pcap".into(),
+            )),
+            None => Ok(()),
+        }
     }
 
     fn config(&self, link: LinkConfig) -> LabConfig {
@@ -169,6 +176,7 @@ impl DeviceOptions {
             ))),
         }
     }
+
     /// The one device, the model unless another one is named.
     pub fn one(&self) -> Result<DeviceName, CommandError> {
         match self.names.as_slice() {
@@ -249,6 +257,9 @@ pub enum CommandError {
     /// The Ethernet.
     #[error(transparent)]
     Ether(#[from] OpenError),
+    /// The socket of a device.
+    #[error(transparent)]
+    Server(#[from] ServerError),
     /// The time limit of the command has come.
     #[error("the time limit has come; --timeout sets another")]
     TimeLimit,

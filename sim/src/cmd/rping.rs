@@ -10,14 +10,15 @@
 //!                                        <- Send (written)
 //! ```
 
-use super::options::{CommandError, EtherOptions, LinkOptions, RunOptions};
+use super::options::{CommandError, DeviceOptions, EtherOptions, LinkOptions, RunOptions};
 use crate::lab::{self, Lab};
 use crate::live::{Host, HostConfig, Patience, Stop};
 use clap::ArgGroup;
 use ironwarp_driver::cm::{AcceptParams, ConnectParams};
+use ironwarp_driver::transport::{DEVICE_VARIABLE, DeviceName};
 use ironwarp_driver::verbs::{
-    Access, CompletionQueue, Context, MemoryRegion, QpConfig, QpState, QueuePair, ReceiveRequest,
-    RemoteAddress, SendRequest, WcOpcode, WcStatus, WorkCompletion,
+    Access, CompletionQueue, Context, ContextConfig, MemoryRegion, Notify, QpConfig, QpState, QueuePair,
+    ReceiveRequest, RemoteAddress, SendRequest, WcOpcode, WcStatus, WorkCompletion,
 };
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -25,11 +26,11 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("end").args(["listen", "connect"]))]
 pub struct Args {
-    /// Be the server at this address of the RNIC; needs --ether.
-    #[arg(long, value_name = "ADDR:PORT", requires = "ether")]
+    /// Be the server at this address of the RNIC; needs --ether, or --device with one RNIC.
+    #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddrV4>,
-    /// Be the client of the server there; needs --ether and --ip.
-    #[arg(long, value_name = "ADDR:PORT", requires_all = ["ether", "ip"])]
+    /// Be the client of the server there; needs --ip, and --ether, or --device with one RNIC.
+    #[arg(long, value_name = "ADDR:PORT", requires = "ip")]
     connect: Option<SocketAddrV4>,
     /// Pings; the server serves until the client closes.
     #[arg(long, default_value_t = 10)]
@@ -45,6 +46,8 @@ pub struct Args {
     timeout: Option<u64>,
     #[command(flatten)]
     ether: EtherOptions,
+    #[command(flatten)]
+    device: DeviceOptions,
     #[command(flatten)]
     link: LinkOptions,
     #[command(flatten)]
@@ -81,16 +84,34 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     }
 }
 
-/// One end on an Ethernet. Whatever happens, the peer hears of the end: a FIN, or a RST when something went wrong.
+/// The RNIC of one end: in this process on an Ethernet, or elsewhere.
+fn host(args: &Args, ip: Ipv4Addr) -> Result<Host, CommandError> {
+    let failed = |text: String| Err(CommandError::Failed(text));
+    let mac = args.ether.mac;
+    match (&args.ether.ether, args.device.one()?) {
+        (Some(ether), DeviceName::Model) => {
+            Host::open(&HostConfig::new(ether.clone(), mac, ip).with(&args.run))
+        }
+        (None, DeviceName::Model) => failed("--ether is missing, or --device with an RNIC elsewhere".into()),
+        (Some(_), name) => failed(format!(
+            "the Ethernet of {name} is chosen where the device is: leave out --ether, or --device and {DEVICE_VARIABLE}"
+        )),
+        (None, name) => {
+            args.run.no_capture()?;
+            Host::on_device(&name, ContextConfig::new(mac, ip).mtu(args.run.mtu))
+        }
+    }
+}
+
+/// One end. Whatever happens, the peer hears of the end: a FIN, or a RST when something went wrong.
 fn live(
     args: &Args,
     ip: Ipv4Addr,
     seconds: u64,
     work: impl FnOnce(&Context, &mut End, &Patience) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
-    let ether = args.ether.ether.as_ref().ok_or(CommandError::Failed("--ether is missing".into()))?;
     let stop = Stop::on_signals()?;
-    let host = Host::open(&HostConfig::new(ether.clone(), args.ether.mac, ip).with(&args.run))?;
+    let host = host(args, ip)?;
     let mut end = End::new(&host.context, args)?;
     let worked = work(&host.context, &mut end, &host.patience(&stop, seconds));
     let aborted = if worked.is_err() { end.qp.abort() } else { Ok(()) };
@@ -110,7 +131,10 @@ fn accept_params(args: &Args) -> AcceptParams {
 
 /// Server and client in this process.
 fn both(args: &Args) -> Result<(), CommandError> {
-    let lab: Lab = args.run.lab(args.link.link())?;
+    let lab: Lab = match args.device.pair()? {
+        Some(names) => args.run.lab_on(names)?,
+        None => args.run.lab(args.link.link())?,
+    };
     let (mut client_end, mut server_end) = (End::new(&lab.hosts[0], args)?, End::new(&lab.hosts[1], args)?);
     let listener = lab.hosts[1].listen(PORT, 1)?;
     let server_address = SocketAddrV4::new(lab::address(1), PORT);
@@ -126,7 +150,8 @@ fn both(args: &Args) -> Result<(), CommandError> {
         if finished {
             break;
         }
-        Patience::default().wait(&lab.hosts[0])?;
+        server_end.arm()?;
+        client_end.wait(&lab.hosts[0], &Patience::default())?;
     }
     client_end.close(&lab.hosts[0])?;
     lab.world().finish_capture()?;
@@ -151,7 +176,7 @@ fn serve(
     let mut server = Server::new();
     while end.qp.state() == QpState::Rts {
         server.step(end)?;
-        patience.wait(context)?;
+        end.wait(context, patience)?;
     }
     server.step(end)?;
     end.close(context)?;
@@ -171,7 +196,7 @@ fn ping(
     patience.wait_for(context, || Ok(connecting.status().transpose()?))?;
     let mut client = Client::start(end, args)?;
     while !client.step(end)? {
-        patience.wait(context)?;
+        end.wait(context, patience)?;
     }
     end.close(context)?;
     client.report(args);
@@ -240,6 +265,14 @@ impl End {
             }
         }
         Ok(None)
+    }
+    /// Have the next completion interrupt: on a device elsewhere, only that ends a wait at once.
+    fn arm(&self) -> Result<(), CommandError> {
+        Ok(self.cq.arm(Notify::Any)?)
+    }
+    fn wait(&self, context: &Context, patience: &Patience) -> Result<(), CommandError> {
+        self.arm()?;
+        patience.wait(context)
     }
     fn close(&self, context: &Context) -> Result<(), CommandError> {
         self.qp.disconnect()?;

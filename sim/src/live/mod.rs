@@ -3,18 +3,19 @@
 pub mod ether;
 mod nic;
 mod port;
+mod served;
 mod stop;
 pub mod switch;
 
 pub use ether::Ether;
 pub use nic::Nic;
 pub use port::{Port, PortStats};
+pub use served::Served;
 pub use stop::{Patience, Stop};
 
 use crate::cmd::options::{CommandError, Engine, RunOptions};
-use crate::model::ModelConfig;
-use crate::pcap::{CaptureError, PcapWriter};
-use ironwarp_driver::transport::{Fabric, HostMemory, InProcess};
+use crate::pcap::CaptureError;
+use ironwarp_driver::transport::{DeviceName, Fabric, HostMemory, InProcess};
 use ironwarp_driver::verbs::{Context, ContextConfig};
 use ironwarp_proto::pins::Nanos;
 use ironwarp_proto::wire::eth::MacAddr;
@@ -58,7 +59,8 @@ impl HostConfig {
 
 /// A NIC and the driver on top of it.
 pub struct Host {
-    nic: Arc<Mutex<Nic>>,
+    /// `None` if it is elsewhere.
+    nic: Option<Arc<Mutex<Nic>>>,
     /// The driver.
     pub context: Context,
 }
@@ -67,22 +69,23 @@ impl Host {
     /// Open a device on its Ethernet with a driver on top.
     pub fn open(config: &HostConfig) -> Result<Self, CommandError> {
         let memory = HostMemory::new();
-        let device = config.engine.device(ModelConfig::default(), memory.clone())?;
-        let mut nic = Nic::new(device, Port::open(&config.ether)?);
-        if let Some(path) = &config.pcap {
-            nic.capture(PcapWriter::create(path)?);
-        }
+        let nic = Nic::open(&config.ether, config.engine, config.pcap.as_deref(), memory.clone())?;
         let nic = Arc::new(Mutex::new(nic));
         let fabric: Arc<Mutex<dyn Fabric>> = nic.clone();
         let transport = InProcess::attach_all(fabric, vec![memory]).remove(0);
         // On a real network nobody may guess STags and sequence numbers: the seed is for reproducible simulations only.
         let context = Context::open(transport, ContextConfig::new(config.mac, config.ip).mtu(config.mtu))?;
-        Ok(Self { nic, context })
+        Ok(Self { nic: Some(nic), context })
     }
 
-    /// The device on its port.
-    pub fn nic(&self) -> MutexGuard<'_, Nic> {
-        self.nic.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Open a driver on a device elsewhere.
+    pub fn on_device(name: &DeviceName, config: ContextConfig) -> Result<Self, CommandError> {
+        Ok(Self { nic: None, context: Context::open_device(name, config)? })
+    }
+
+    /// The device on its port, if it is in this process.
+    pub fn nic(&self) -> Option<MutexGuard<'_, Nic>> {
+        self.nic.as_ref().map(|nic| nic.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A limit of `seconds` from now on (0: none) for what waits.
@@ -98,7 +101,7 @@ impl Host {
         while self.context.now() < deadline {
             self.context.wait(Some(deadline))?;
         }
-        let finished: Result<(), CaptureError> = self.nic().finish_capture();
+        let finished: Result<(), CaptureError> = self.nic().map_or(Ok(()), |mut nic| nic.finish_capture());
         Ok(finished?)
     }
 }

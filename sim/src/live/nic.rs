@@ -1,9 +1,15 @@
 //! One device on one port, at the pace of this machine's clock.
 
+use super::ether::Ether;
 use super::port::{self, Port};
+use crate::cmd::options::{CommandError, Engine};
+use crate::model::ModelConfig;
 use crate::pcap::{CaptureError, PcapWriter};
 use ironwarp_driver::transport::{Fabric, Step};
-use ironwarp_proto::pins::{Device, Nanos};
+use ironwarp_proto::pins::{Device, Dma, Nanos};
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Longest sleep without looking around, so that other threads get at the device.
@@ -22,6 +28,21 @@ impl Nic {
     /// Put `device` on `port`.
     pub fn new(device: Box<dyn Device>, port: Port) -> Self {
         Self { device, port, start: Instant::now(), capture: None }
+    }
+
+    /// A device of `engine` on its Ethernet that reaches its driver's memory through `dma`; frames are recorded at `pcap`.
+    pub fn open(
+        ether: &Ether,
+        engine: Engine,
+        pcap: Option<&Path>,
+        dma: Arc<dyn Dma>,
+    ) -> Result<Self, CommandError> {
+        let device = engine.device(ModelConfig::default(), dma)?;
+        let mut nic = Self::new(device, Port::open(ether)?);
+        if let Some(path) = pcap {
+            nic.capture(PcapWriter::create(path)?);
+        }
+        Ok(nic)
     }
 
     /// Record every frame from now on.
@@ -69,6 +90,22 @@ impl Nic {
         self.send_all();
         true
     }
+
+    /// Do what is due, send, and take at most one frame; whether there was anything.
+    pub fn work(&mut self) -> bool {
+        let now = self.now();
+        if self.device.next_event().is_some_and(|at| at <= now) {
+            self.device.advance(now);
+        }
+        self.send_all() | self.receive()
+    }
+
+    /// Sleep until there is work, one of `others` has input, or `limit` has come; for a nap at most. Whether one of `others` has.
+    pub fn sleep(&self, others: &[BorrowedFd<'_>], limit: Option<Nanos>) -> bool {
+        let until = [limit, self.device.next_event()].into_iter().flatten().min();
+        let left = until.map(|at| Duration::from_nanos(at.saturating_sub(self.now())));
+        port::wait(&[&self.port], others, left.map_or(NAP, |left| left.min(NAP)))
+    }
 }
 
 impl Fabric for Nic {
@@ -87,20 +124,12 @@ impl Fabric for Nic {
         self.start.elapsed().as_nanos() as Nanos
     }
     fn step(&mut self, limit: Option<Nanos>) -> Step {
-        let now = self.now();
-        if self.device.next_event().is_some_and(|at| at <= now) {
-            self.device.advance(now);
-        }
-        if self.send_all() | self.receive() {
+        if self.work() {
             return Step::Event;
         }
-        let until = [limit, self.device.next_event()].into_iter().flatten().min();
-        let longest = until.map_or(NAP, |at| Duration::from_nanos(at.saturating_sub(now)).min(NAP));
-        if !longest.is_zero() {
-            port::wait(&[&self.port], longest);
-            if self.receive() {
-                return Step::Event;
-            }
+        self.sleep(&[], limit);
+        if self.receive() {
+            return Step::Event;
         }
         let reached = limit.is_some_and(|limit| limit <= self.now());
         if reached { Step::Limit } else { Step::Event }

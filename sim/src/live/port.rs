@@ -5,7 +5,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 /// How long a frame waits for a reader that does not read before it is lost.
@@ -137,19 +137,24 @@ fn is_full(error: &io::Error) -> bool {
     error.kind() == ErrorKind::WouldBlock || error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error())
 }
 
-/// Wait until one of `ports` has a frame, or for `longest`. A port with frames that wait is tried again soon.
-pub fn wait(ports: &[&Port], longest: Duration) {
+/// Wait until one of `ports` has a frame or one of `others` has input, or for `longest`; whether one of `others` has. A port with
+/// frames that wait is tried again soon.
+pub fn wait(ports: &[&Port], others: &[BorrowedFd<'_>], longest: Duration) -> bool {
     let longest = if ports.iter().any(|port| port.queued() > 0) { longest.min(RETRY) } else { longest };
+    let wires = ports.iter().map(|port| port.wire.as_fd());
     let mut fds: Vec<_> =
-        ports.iter().map(|port| PollFd::from_borrowed_fd(port.wire.as_fd(), PollFlags::IN)).collect();
+        wires.chain(others.iter().copied()).map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
     let timeout = Timespec { tv_sec: longest.as_secs() as i64, tv_nsec: longest.subsec_nanos().into() };
     let polled = poll(&mut fds, Some(&timeout));
     // A wire that is broken, such as a TAP interface that was taken away, is "ready" for ever.
-    let broken =
-        fds.iter().any(|fd| fd.revents().intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL));
+    let faults = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
+    let (wires, others) = fds.split_at(ports.len());
+    let called = others.iter().any(|fd| !fd.revents().is_empty());
+    let broken = !called && wires.iter().any(|fd| fd.revents().intersects(faults));
     if broken || polled.is_err_and(|errno| errno != Errno::INTR) {
         std::thread::sleep(longest.min(Duration::from_millis(1)));
     }
+    called
 }
 
 #[cfg(test)]

@@ -147,7 +147,7 @@ impl Switch {
         let next = [releases, self.leaving.peek().map(|Reverse(next)| next.at)].into_iter().flatten().min();
         let sleep = next.map_or(longest, |at| Duration::from_nanos(at.saturating_sub(now)).min(longest));
         if !sleep.is_zero() {
-            port::wait(&self.ports.iter().collect::<Vec<_>>(), sleep);
+            port::wait(&self.ports.iter().collect::<Vec<_>>(), &[], sleep);
         }
     }
 
