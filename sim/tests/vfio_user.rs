@@ -13,7 +13,7 @@ use ironwarp_proto::abi::doorbell::Pages;
 use ironwarp_proto::abi::{DEVICE_ID, regs};
 use ironwarp_proto::pins::{Device, Dma, Frame, Nanos};
 use ironwarp_sim::model::{Model, ModelConfig};
-use ironwarp_sim::vfio_user::{DmaSpace, Host};
+use ironwarp_sim::vfio_user::{DmaSpace, Host, ServerError};
 use ironwarp_sim::world::World;
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
@@ -89,7 +89,7 @@ impl Served {
         let memory = Mutex::new(None);
         let add = host.add(&path, "device", |space| {
             *memory.lock().unwrap() = Some(space.clone());
-            device(space)
+            Ok::<_, ServerError>(device(space))
         });
         add.unwrap();
         let (stop, stopped) = UnixStream::pair().unwrap();

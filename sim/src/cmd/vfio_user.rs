@@ -1,7 +1,8 @@
 //! `ironwarp vfio-user`: simulated RNICs as PCI devices for other processes.
 
 use super::options::{CommandError, Engine, LinkOptions};
-use crate::model::{Model, ModelConfig};
+use crate::lab::LabError;
+use crate::model::ModelConfig;
 use crate::vfio_user::Host;
 use crate::world::World;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -36,15 +37,12 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     for signal in [SIGINT, SIGTERM] {
         signal_hook::low_level::pipe::register(signal, signalled.try_clone()?)?;
     }
-    let failed = |error: &dyn std::error::Error| CommandError::Failed(error.to_string());
     let mut host = Host::new(World::new(args.seed));
     for (path, name) in [(Some(&args.socket), "left"), (args.peer.as_ref(), "right")] {
         let Some(path) = path else { continue };
-        let Engine::Model = args.engine;
-        host.add(path, name, |memory| Box::new(Model::new(ModelConfig::default(), memory)))
-            .map_err(|error| failed(&error))?;
+        host.add(path, name, |memory| args.engine.device(ModelConfig::default(), memory))?;
         println!("{name}: vfio-user:{}", path.display());
     }
-    host.world().connect(args.link.link()).map_err(|error| failed(&error))?;
-    host.run(stop.as_fd()).map_err(|error| failed(&error))
+    host.world().connect(args.link.link()).map_err(LabError::from)?;
+    Ok(host.run(stop.as_fd())?)
 }

@@ -28,14 +28,14 @@ impl Host {
     }
 
     /// Add a device, made for the memory of its client, and listen at `path`.
-    pub fn add(
+    pub fn add<E: From<ServerError>>(
         &mut self,
         path: &Path,
         name: &str,
-        device: impl FnOnce(Arc<DmaSpace>) -> Box<dyn Device>,
-    ) -> Result<(), ServerError> {
+        device: impl FnOnce(Arc<DmaSpace>) -> Result<Box<dyn Device>, E>,
+    ) -> Result<(), E> {
         let memory = DmaSpace::new();
-        let node = self.world.add_node(device(memory.clone()), name);
+        let node = self.world.add_node(device(memory.clone())?, name);
         self.servers.push(Server::bind(path, &mut self.world, node, memory)?);
         Ok(())
     }
