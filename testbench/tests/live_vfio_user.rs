@@ -121,7 +121,7 @@ fn two_nics_and_two_drivers_are_four_processes() {
 }
 
 #[test]
-fn the_demo_and_both_ends_of_rping_run_on_two_nics_of_other_processes() {
+fn the_demo_and_both_ends_of_rping_and_perf_run_on_two_nics_of_other_processes() {
     let wire = Wire::new();
     let nics = [wire.nic(0), wire.nic(1)];
     let devices = format!("{},{}", wire.device(0), wire.device(1));
@@ -131,6 +131,13 @@ fn the_demo_and_both_ends_of_rping_run_on_two_nics_of_other_processes() {
     let args = ["rping", "--verify", "--count", "20", "--size", "5000", "--device", &devices];
     let said = ironwarp(&args).succeed(LIMIT).unwrap();
     assert!(said.contains(&VERIFIED.to_string()), "{said:?}");
+    for operation in ["write", "send", "read", "atomic"] {
+        let args =
+            ["perf", operation, "--bidir", "--size", "4096", "--iterations", "300", "--device", &devices];
+        let said = ironwarp(&args).succeed(LIMIT).unwrap();
+        let messages = said.iter().find(|line| line.contains("  messages")).expect("a report");
+        assert_eq!(messages.split_whitespace().nth(1), Some("600"), "{said:?}");
+    }
     drop(nics);
 }
 
@@ -165,6 +172,7 @@ fn what_does_not_go_together_is_refused_with_advice() {
         ([&ping[..], &["--device", &device]].concat(), "is the server started?"),
         (ping.to_vec(), "--ether is missing"),
         (vec!["rping", "--device", &device], "two are needed"),
+        (vec!["perf", "write", "--link", "1g", "--device", "vfio-user:a,vfio-user:b"], "leave out --link"),
     ];
     for (args, advice) in cases {
         let (status, said) = ironwarp(&args).wait(LIMIT).unwrap();

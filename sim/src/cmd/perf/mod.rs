@@ -68,7 +68,7 @@ pub struct Args {
 #[derive(Debug, Serialize)]
 struct Report {
     op: String,
-    engine: &'static str,
+    engine: String,
     size: u32,
     messages: u64,
     payload_bytes: u64,
@@ -99,13 +99,16 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     if args.op == Operation::Device {
         return device::run(&args.device, args.iterations, args.json);
     }
-    if args.device.pair()?.is_some() {
-        return Err(CommandError::Failed(
-            "throughput is measured between models only; leave out --device".into(),
-        ));
-    }
     let size = if args.op == Operation::Atomic { 8 } else { args.size };
-    let lab = args.run.lab(args.link.link())?;
+    let (lab, engine) = match args.device.pair()? {
+        None => (args.run.lab(args.link.link())?, args.run.engine.name().to_string()),
+        Some(_) if args.link.rate.bps().is_some() => {
+            return Err(CommandError::Failed(
+                "the link between devices elsewhere is not made here: leave out --link".into(),
+            ));
+        }
+        Some(names) => (args.run.lab_on(names)?, names.map(ToString::to_string).join(" and ")),
+    };
     let mut bench = Bench { args, size, sides: [side(&lab, 0, args, size)?, side(&lab, 1, args, size)?] };
     bench.connect(&lab)?;
     let before = retransmissions(&lab)?;
@@ -125,7 +128,7 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     let limit_bps = link_bps.map(|rate| limit(args, size) * rate as f64 * directions as f64);
     let report = Report {
         op: format!("{:?}", args.op).to_lowercase(),
-        engine: args.run.engine.name(),
+        engine,
         size,
         messages,
         payload_bytes,
@@ -237,10 +240,13 @@ impl Bench<'_> {
     fn transfer(&mut self, lab: &Lab) -> Result<(), CommandError> {
         let senders = 1 + usize::from(self.args.bidir);
         let (total, depth) = (self.args.iterations, u64::from(self.args.depth));
+        let mut moved = lab.hosts[0].now();
         loop {
             // Receivers come first: a sender never finds fewer buffers than it has messages outstanding.
             for me in (0..2).rev() {
-                self.reap(me)?;
+                if self.reap(me)? {
+                    moved = lab.hosts[0].now();
+                }
             }
             let mut finished = true;
             for me in 0..senders {
@@ -258,7 +264,7 @@ impl Bench<'_> {
             if finished {
                 return Ok(());
             }
-            if lab.hosts[0].wait(None)? == Wait::Idle {
+            if lab.wait(moved, &[&self.sides[0].cq, &self.sides[1].cq])? == Wait::Idle {
                 return Err(CommandError::Failed(
                     "nothing happens any more, and messages are missing".into(),
                 ));
@@ -266,8 +272,11 @@ impl Bench<'_> {
         }
     }
 
-    fn reap(&mut self, me: usize) -> Result<(), CommandError> {
+    /// Take what has completed; whether anything has.
+    fn reap(&mut self, me: usize) -> Result<bool, CommandError> {
+        let mut reaped = false;
         while let Some(completion) = self.sides[me].cq.poll() {
+            reaped = true;
             if completion.status != WcStatus::Ok {
                 return Err(CommandError::Failed(format!("a request failed: {completion:?}")));
             }
@@ -278,7 +287,7 @@ impl Bench<'_> {
                 self.sides[me].done[place] += 1;
             }
         }
-        Ok(())
+        Ok(reaped)
     }
 
     /// The last message of each direction arrived as it was sent.
