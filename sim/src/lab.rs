@@ -1,7 +1,9 @@
 //! Two hosts with an RNIC each on one link, all in this process: what demos, benchmarks and tests start from.
 
+use crate::emulated::Meter;
+use crate::engine::{Engine, EngineError};
 use crate::link::LinkConfig;
-use crate::model::{Model, ModelConfig};
+use crate::model::ModelConfig;
 use crate::pcap::PcapWriter;
 use crate::world::{World, WorldError};
 use ironwarp_driver::Error;
@@ -20,6 +22,9 @@ pub enum LabError {
     /// The link.
     #[error(transparent)]
     World(#[from] WorldError),
+    /// A device.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// A driver.
     #[error("cannot open device {name}: {error}")]
     Open {
@@ -60,7 +65,9 @@ pub struct LabConfig {
     pub mtu: u16,
     /// Seed of everything random.
     pub seed: u64,
-    /// Size of the devices.
+    /// What plays the devices.
+    pub engine: Engine,
+    /// Their size.
     pub device: ModelConfig,
 }
 
@@ -79,6 +86,8 @@ pub struct Lab {
     world: Arc<Mutex<World>>,
     /// The devices are on real time: only armed queues tell of completions, and nothing ever is idle.
     live: bool,
+    /// What their devices do, if the engine tells.
+    pub meters: [Arc<Meter>; 2],
     /// Their drivers.
     pub hosts: [Context; 2],
 }
@@ -89,13 +98,14 @@ pub fn address(node: usize) -> Ipv4Addr {
 }
 
 impl Lab {
-    /// Two hosts on golden models; frames are recorded with `capture`.
+    /// Two hosts; frames are recorded with `capture`.
     pub fn new(config: &LabConfig, capture: Option<PcapWriter>) -> Result<Self, LabError> {
         let mut world = World::new(config.seed);
         world.set_max_frame(usize::from(config.mtu) + 18);
         let memories = [HostMemory::new(), HostMemory::new()];
-        for (memory, name) in memories.iter().zip(NAMES) {
-            world.add_node(Box::new(Model::new(config.device, memory.clone())), name);
+        let meters: [Arc<Meter>; 2] = Default::default();
+        for ((memory, meter), name) in memories.iter().zip(&meters).zip(NAMES) {
+            world.add_node(config.engine.metered(&config.device, memory.clone(), meter.clone())?, name);
         }
         world.connect(config.link)?;
         if let Some(writer) = capture {
@@ -109,7 +119,7 @@ impl Lab {
             let opened = Context::open(transport, config.host(node));
             opened.map_err(|error| LabError::Open { name: NAMES[node].into(), error })
         };
-        Ok(Self { hosts: [open(0)?, open(1)?], world, live: false })
+        Ok(Self { hosts: [open(0)?, open(1)?], meters, world, live: false })
     }
 
     /// Two hosts on devices that are elsewhere and can reach one another; of the configuration, the link and the size of the
@@ -120,7 +130,8 @@ impl Lab {
             opened.map_err(|error| LabError::Open { name: names[node].to_string(), error })
         };
         let hosts = [open(0)?, open(1)?];
-        Ok(Self { hosts, world: Arc::new(Mutex::new(World::new(config.seed))), live: true })
+        let world = Arc::new(Mutex::new(World::new(config.seed)));
+        Ok(Self { hosts, meters: Default::default(), world, live: true })
     }
 
     /// Whether the devices are on real time.

@@ -2,6 +2,8 @@
 
 pub mod cmd;
 pub mod decode;
+pub mod emulated;
+pub mod engine;
 pub mod exercise;
 pub mod lab;
 pub mod limit;

@@ -7,6 +7,7 @@ use ironwarp_driver::verbs::{
     Access, CompletionQueue, Data, MemoryRegion, QpConfig, QpEvent, QpState, QueuePair, ReceiveRequest,
     SendRequest, WcStatus,
 };
+use ironwarp_sim::engine::Engine;
 use ironwarp_sim::lab::{Lab, LabConfig, address};
 use ironwarp_sim::link::LinkConfig;
 use ironwarp_sim::model::ModelConfig;
@@ -26,7 +27,17 @@ fn lab(seed: u64, loss: f64) -> Lab {
         reorder: loss,
         ..LinkConfig::default()
     };
-    Lab::new(&LabConfig { link, mtu: 1500, seed, device: ModelConfig::default() }, None).unwrap()
+    Lab::new(
+        &LabConfig {
+            link,
+            mtu: 1500,
+            seed,
+            engine: Engine::from_env().unwrap(),
+            device: ModelConfig::default(),
+        },
+        None,
+    )
+    .unwrap()
 }
 
 fn peer() -> SocketAddrV4 {

@@ -8,6 +8,7 @@ use ironwarp_driver::verbs::{
 };
 use ironwarp_proto::abi::event::ErrorCause;
 use ironwarp_proto::terminate::TerminateError;
+use ironwarp_sim::engine::Engine;
 use ironwarp_sim::lab::{Connection, Lab, LabConfig};
 use ironwarp_sim::link::LinkConfig;
 use ironwarp_sim::model::ModelConfig;
@@ -34,8 +35,13 @@ struct Pair {
 }
 
 fn new_lab() -> Lab {
-    let config =
-        LabConfig { link: LinkConfig::default(), mtu: 1500, seed: 11, device: ModelConfig::default() };
+    let config = LabConfig {
+        link: LinkConfig::default(),
+        mtu: 1500,
+        seed: 11,
+        engine: Engine::from_env().unwrap(),
+        device: ModelConfig::default(),
+    };
     Lab::new(&config, None).expect("hosts")
 }
 

@@ -25,7 +25,7 @@ use ironwarp_proto::wire::eth::EthHeader;
 use ironwarp_proto::wire::ipv4::{Ipv4Header, PROTOCOL_TCP};
 use ironwarp_proto::wire::tcp::{self, TcpFlags, TcpHeader};
 use ironwarp_sim::decode::{Detail, Frames, Segment, decode_file};
-use ironwarp_sim::model::{Model, ModelConfig};
+use ironwarp_sim::model::ModelConfig;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 use std::ops::Range;
@@ -473,10 +473,10 @@ impl<'a> Replay<'a> {
             stag
         };
         let (outbox, inbox) = (own_stag(), own_stag());
-        let config = ModelConfig { log2_regions: log2, ..ModelConfig::default() };
+        let config = ModelConfig { log2_regions: log2, log2_qps: 2, ..ModelConfig::default() };
         let context =
             Context { hold: setup.hold || connection.context(side).hold, ..connection.context(side) };
-        let scene = Scene::new(Rig::new(|dma| Box::new(Model::new(config, dma))), context);
+        let scene = Scene::new(Rig::sized(&config), context);
         let payload_of =
             |side: Side| connection.end(side).messages.iter().map(|message| message.payload.len());
         let mut slots = Vec::new();

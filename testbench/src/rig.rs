@@ -16,7 +16,8 @@ use ironwarp_proto::abi::regs::{self, Command, CommandStatus, Counter, ctrl};
 use ironwarp_proto::abi::send_entry::{SLOT, SendEntry, Sge};
 use ironwarp_proto::abi::window::{self, Table};
 use ironwarp_proto::pins::{Device, Dma, Frame, Nanos};
-use ironwarp_sim::model::{Model, ModelConfig};
+use ironwarp_sim::engine::Engine;
+use ironwarp_sim::model::ModelConfig;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -76,9 +77,15 @@ fn buffer(memory: &HostMemory, len: usize) -> DmaBuffer {
 }
 
 impl Rig {
-    /// The golden model, brought up.
-    pub fn model() -> Self {
-        Self::new(|dma| Box::new(Model::new(ModelConfig::default(), dma)))
+    /// The device under test, brought up: the golden model, or what `IRONWARP_ENGINE` names.
+    pub fn device() -> Self {
+        Self::sized(&ModelConfig::default())
+    }
+
+    /// One of this size.
+    pub fn sized(config: &ModelConfig) -> Self {
+        let engine = Engine::from_env().expect("known engine");
+        Self::new(|dma| engine.device(config, dma).expect("device under test"))
     }
 
     /// Any device, brought up.

@@ -176,7 +176,7 @@ impl Scene {
 
     /// On the golden model.
     pub fn with(context: Context) -> Self {
-        Self::new(Rig::model(), context)
+        Self::new(Rig::device(), context)
     }
 
     /// On any device.
@@ -189,7 +189,7 @@ impl Scene {
 
     /// On the golden model, up to ACTIVATE.
     pub fn activated(context: Context) -> Self {
-        let mut scene = Self::furnished(Rig::model(), context);
+        let mut scene = Self::furnished(Rig::device(), context);
         scene.activate();
         scene
     }

@@ -1049,7 +1049,7 @@ fn each_stream_has_read_requests_of_its_own() {
 /// which stream took them.
 #[test]
 fn a_shared_receive_queue_tells_when_it_runs_low_and_who_took_from_it() {
-    let mut rig = Rig::model();
+    let mut rig = Rig::device();
     rig.srq(1, PD);
     let mut scene = Scene::new(rig, Context { srq: Some(1), ..context() });
     let other = Context { srq: Some(1), ..context() };
@@ -1223,7 +1223,7 @@ fn a_mulpdu_outside_of_128_to_64768_is_refused() {
         (64_768, CommandStatus::Ok),
         (64_769, CommandStatus::BadContent),
     ] {
-        let mut rig = Rig::model();
+        let mut rig = Rig::device();
         rig.cq(CQ, 4);
         let context = Context { mulpdu, sq_log2: 4, rq_log2: 4, ..context() };
         rig.window(Table::Context, QP, 0, &context.encode());
@@ -1365,7 +1365,7 @@ fn after_a_terminate_no_other_message_leaves() {
     scene.rig.post_send(QP, &inline(Verb::Send, b"late"));
     let request = read_request(1, 0, 8, (STAG, BASE));
     scene.send_ddp(untagged(Opcode::ReadRequest, QN_READ, 1, 0, true), &request);
-    scene.terminate(&[0x12, 1, 0, 0]);
+    scene.ring(doorbell::TERMINATE, 0);
     for frame in scene.rig.elapse(3 * ONE_SECOND) {
         let again = scene::parse(&frame);
         assert!(again.payload.is_empty() || again.payload == sent[0].payload);

@@ -11,6 +11,7 @@ use ironwarp_driver::verbs::{
 use ironwarp_proto::mpa::fpdu;
 use ironwarp_proto::mpa::marker::{self, MarkerPhase};
 use ironwarp_proto::mpa::stream::{Deframer, Fpdu, FpduCrc};
+use ironwarp_sim::engine::Engine;
 use ironwarp_sim::lab::{Lab, LabConfig, address};
 use ironwarp_sim::link::LinkConfig;
 use ironwarp_sim::model::ModelConfig;
@@ -24,8 +25,13 @@ const REQUEST: &[u8; 16] = b"MPA ID Req Frame";
 const REPLY: &[u8; 16] = b"MPA ID Rep Frame";
 
 fn lab() -> Lab {
-    let config =
-        LabConfig { link: LinkConfig::default(), mtu: 1500, seed: 1, device: ModelConfig::default() };
+    let config = LabConfig {
+        link: LinkConfig::default(),
+        mtu: 1500,
+        seed: 1,
+        engine: Engine::from_env().unwrap(),
+        device: ModelConfig::default(),
+    };
     Lab::new(&config, None).unwrap()
 }
 

@@ -481,7 +481,7 @@ fn contexts_that_cannot_work_are_refused() {
         ("a SRQ that was not started", Context { srq: Some(3), ..context() }),
     ];
     for (name, refused) in cases {
-        let mut scene = Scene::furnished(Rig::model(), context());
+        let mut scene = Scene::furnished(Rig::device(), context());
         scene.rig.window(Table::Context, QP, 0, &refused.encode());
         assert_eq!(scene.rig.command(Command::Activate, QP, 0), CommandStatus::BadContent, "{name}");
     }
@@ -502,7 +502,7 @@ fn contexts_that_cannot_work_are_refused() {
 #[test]
 fn timers_of_the_longest_tick_do_not_overflow() {
     let longest = Context { keepalive: u16::MAX, keepalive_probes: u8::MAX, ..context() };
-    let mut scene = Scene::furnished(Rig::model(), longest);
+    let mut scene = Scene::furnished(Rig::device(), longest);
     scene.rig.write(regs::TICK, u32::MAX);
     scene.rig.write(regs::TCPCFG, u32::MAX);
     scene.activate();

@@ -597,7 +597,7 @@ fn an_atomic_response_must_be_the_oldest_request_s() {
 
 /// Two connections that share SRQ 3 and the CQ.
 fn sharing() -> (Scene, Peer) {
-    let mut rig = ironwarp_testbench::rig::Rig::model();
+    let mut rig = ironwarp_testbench::rig::Rig::device();
     rig.srq(3, PD);
     let context = Context { srq: Some(3), ..context() };
     let mut scene = Scene::new(rig, context);
@@ -666,7 +666,7 @@ fn an_open_message_of_a_stopped_connection_names_its_shared_entry() {
 #[test]
 fn buffers_of_a_shared_receive_queue_are_of_its_protection_domain() {
     for (srq_pd, allowed) in [(PD + 1, true), (PD, false)] {
-        let mut rig = ironwarp_testbench::rig::Rig::model();
+        let mut rig = ironwarp_testbench::rig::Rig::device();
         rig.srq(3, srq_pd);
         let mut scene = Scene::new(rig, Context { srq: Some(3), ..context() });
         let memory = scene.rig.region(0x00c0_2077, Some(0), 64, access::LOCAL_WRITE, PD + 1);
@@ -683,7 +683,7 @@ fn buffers_of_a_shared_receive_queue_are_of_its_protection_domain() {
 #[test]
 fn an_overflowing_completion_queue_stops_its_own_queue_pairs_only() {
     const SMALL: u16 = CQ + 1;
-    let mut rig = ironwarp_testbench::rig::Rig::model();
+    let mut rig = ironwarp_testbench::rig::Rig::device();
     rig.cq(SMALL, 1);
     let mut scene = Scene::new(rig, Context { rcq: SMALL, ..context() });
     let mut other = Peer::connect(&mut scene.rig, QP + 1, PORT + 1, context());
@@ -709,7 +709,7 @@ fn an_overflowing_completion_queue_stops_its_own_queue_pairs_only() {
 #[test]
 fn a_send_completion_that_is_dropped_is_for_software_to_write() {
     const SMALL: u16 = CQ + 1;
-    let mut rig = ironwarp_testbench::rig::Rig::model();
+    let mut rig = ironwarp_testbench::rig::Rig::device();
     rig.cq(SMALL, 1);
     let mut scene = Scene::new(rig, Context { scq: SMALL, ..context() });
     for n in 0..5 {

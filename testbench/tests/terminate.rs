@@ -609,7 +609,7 @@ fn the_terminate_stands_behind_the_fpdu_in_progress() {
     scene.ack(scene.peer.rcv, 500);
     scene.post(write_from(0, 4000));
     let start = scene.peer.rcv;
-    scene.hear_after(2 * SECOND);
+    scene.hear_after(3 * SECOND / 2);
     assert_eq!(scene.peer.rcv.diff(start), 500, "cut by the window");
     assert!(scene.peer.deframer.pending() > 0);
     scene.send_ulpdu(&write(STAG ^ 1, BASE, 8));

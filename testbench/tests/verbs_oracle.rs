@@ -1,5 +1,6 @@
 //! The verbs against a flat-memory oracle: random operations of both sides at once, through driver, device and link.
 
+use ironwarp_sim::engine::Engine;
 use ironwarp_sim::exercise::{Exercise, Kind, Prepared, Round, memory_for};
 use ironwarp_sim::lab::{Connection, Lab, LabConfig};
 use ironwarp_sim::link::LinkConfig;
@@ -8,7 +9,11 @@ use proptest::prelude::*;
 
 /// Run `rounds` on a fresh pair of hosts; returns the exercise after all its comparisons.
 fn exercise(link: LinkConfig, mtu: u16, how: Connection, seed: u64, rounds: &[Round]) -> Exercise {
-    let lab = Lab::new(&LabConfig { link, mtu, seed, device: ModelConfig::default() }, None).expect("hosts");
+    let lab = Lab::new(
+        &LabConfig { link, mtu, seed, engine: Engine::from_env().unwrap(), device: ModelConfig::default() },
+        None,
+    )
+    .expect("hosts");
     let memory = memory_for(rounds.iter().map(|round| round.max_message).max().unwrap_or(0));
     let sides = [0, 1].map(|node| Prepared::new(&lab, node, memory).expect("queues and memory"));
     lab.connect([sides[0].qp(), sides[1].qp()], &how).unwrap_or_else(|error| panic!("seed {seed}: {error}"));

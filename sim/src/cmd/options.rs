@@ -1,19 +1,18 @@
 //! Options that several commands share, and what they have in common.
 
+use crate::engine::{Engine, EngineError};
 use crate::lab::{Connection, Lab, LabConfig, LabError};
 use crate::link::LinkConfig;
 use crate::live::Ether;
 use crate::live::ether::OpenError;
-use crate::model::{Model, ModelConfig};
+use crate::model::ModelConfig;
 use crate::pcap::{CaptureError, PcapWriter};
 use crate::vfio_user::ServerError;
 use clap::{Args, ValueEnum};
 use ironwarp_driver::transport::{DEVICE_VARIABLE, DeviceName};
-use ironwarp_proto::pins::{Device, Dma};
 use ironwarp_proto::wire::eth::MacAddr;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use thiserror::Error;
 
 /// On or off.
@@ -29,29 +28,6 @@ impl Switch {
     /// Whether it is on.
     pub fn is_on(self) -> bool {
         self == Switch::On
-    }
-}
-
-/// What plays the device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Engine {
-    /// The golden model.
-    Model,
-}
-
-impl Engine {
-    /// Name in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Engine::Model => "model",
-        }
-    }
-
-    /// A device of this engine that reaches host memory through `dma`.
-    pub fn device(self, config: ModelConfig, dma: Arc<dyn Dma>) -> Result<Box<dyn Device>, CommandError> {
-        match self {
-            Engine::Model => Ok(Box::new(Model::new(config, dma))),
-        }
     }
 }
 
@@ -149,7 +125,8 @@ impl RunOptions {
     }
 
     fn config(&self, link: LinkConfig) -> LabConfig {
-        LabConfig { link, mtu: self.mtu, seed: self.seed, device: ModelConfig::default() }
+        let device = ModelConfig::default();
+        LabConfig { link, mtu: self.mtu, seed: self.seed, engine: self.engine, device }
     }
 }
 
@@ -239,6 +216,9 @@ pub enum CommandError {
     /// No laboratory.
     #[error(transparent)]
     Lab(#[from] LabError),
+    /// A device.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// The capture file.
     #[error(transparent)]
     Capture(#[from] CaptureError),

@@ -1,6 +1,7 @@
 //! `ironwarp vfio-user`: simulated RNICs as PCI devices for other processes.
 
-use super::options::{CommandError, Engine, LinkOptions};
+use super::options::{CommandError, LinkOptions};
+use crate::engine::Engine;
 use crate::lab::LabError;
 use crate::model::ModelConfig;
 use crate::vfio_user::Host;
@@ -40,7 +41,9 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     let mut host = Host::new(World::new(args.seed));
     for (path, name) in [(Some(&args.socket), "left"), (args.peer.as_ref(), "right")] {
         let Some(path) = path else { continue };
-        host.add(path, name, |memory| args.engine.device(ModelConfig::default(), memory))?;
+        host.add(path, name, |memory| {
+            Ok::<_, CommandError>(args.engine.device(&ModelConfig::default(), memory)?)
+        })?;
         println!("{name}: vfio-user:{}", path.display());
     }
     host.world().connect(args.link.link()).map_err(LabError::from)?;

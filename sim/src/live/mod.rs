@@ -13,7 +13,8 @@ pub use port::{Port, PortStats};
 pub use served::Served;
 pub use stop::{Patience, Stop};
 
-use crate::cmd::options::{CommandError, Engine, RunOptions};
+use crate::cmd::options::{CommandError, RunOptions};
+use crate::engine::Engine;
 use crate::pcap::CaptureError;
 use ironwarp_driver::transport::{DeviceName, Fabric, HostMemory, InProcess};
 use ironwarp_driver::verbs::{Context, ContextConfig};

@@ -2,7 +2,8 @@
 
 use super::ether::Ether;
 use super::port::{self, Port};
-use crate::cmd::options::{CommandError, Engine};
+use crate::cmd::options::CommandError;
+use crate::engine::Engine;
 use crate::model::ModelConfig;
 use crate::pcap::{CaptureError, PcapWriter};
 use ironwarp_driver::transport::{Fabric, Step};
@@ -37,7 +38,7 @@ impl Nic {
         pcap: Option<&Path>,
         dma: Arc<dyn Dma>,
     ) -> Result<Self, CommandError> {
-        let device = engine.device(ModelConfig::default(), dma)?;
+        let device = engine.device(&ModelConfig::default(), dma)?;
         let mut nic = Self::new(device, Port::open(ether)?);
         if let Some(path) = pcap {
             nic.capture(PcapWriter::create(path)?);

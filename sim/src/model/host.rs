@@ -185,6 +185,12 @@ impl Host {
         self.events.oldest.get_or_insert(self.now);
     }
 
+    /// Start the event queue, empty.
+    pub fn start_events(&mut self, log2: u8) {
+        self.events.ring.start(log2);
+        self.events.oldest = None;
+    }
+
     /// Consumer doorbell of the event queue.
     pub fn consume_events(&mut self, index: u16) {
         self.events.ring.consume(index);

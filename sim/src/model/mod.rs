@@ -11,7 +11,7 @@
 pub mod config;
 mod core;
 mod cq;
-mod frame;
+pub mod frame;
 mod host;
 mod qp;
 mod rdma;

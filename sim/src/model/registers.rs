@@ -127,7 +127,7 @@ impl Model {
             }
             regs::EQ_BASE_LO => set_lo(&mut host.events.ring.base, value),
             regs::EQ_BASE_HI => set_hi(&mut host.events.ring.base, value),
-            regs::EQ_LOG2 => host.events.ring.start(value as u8),
+            regs::EQ_LOG2 => host.start_events(value as u8),
             regs::EQ_CONSUMER => host.consume_events(value as u16),
             regs::EQ_CTRL => host.events.enabled = value & 1 != 0,
             regs::EQ_COALESCE => host.events.coalesce = value,

@@ -3,8 +3,11 @@
 mod device;
 
 use super::options::{CommandError, DeviceOptions, LinkOptions, RunOptions, peak_rss_bytes};
-use crate::lab::Lab;
+use crate::emulated::{Cause, Meter, Spent};
+use crate::engine::Engine;
+use crate::lab::{Lab, NAMES};
 use crate::limit::Traffic;
+use crate::model::ModelConfig;
 use clap::ValueEnum;
 use ironwarp_driver::transport::Wait;
 use ironwarp_driver::verbs::{
@@ -81,6 +84,43 @@ struct Report {
     messages_per_second: f64,
     retransmissions: u64,
     peak_rss_bytes: u64,
+    /// Of the left and the right device, if they have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sequencer: Option<[Sequencer; 2]>,
+}
+
+/// What a device's sequencer did, in cycles.
+#[derive(Debug, Serialize)]
+struct Sequencer {
+    cycles_per_message: f64,
+    /// Share of the simulated time in which it did not wait.
+    busy: f64,
+    frames_received: u64,
+    cycles_per_frame_received: f64,
+    frames_sent: u64,
+    cycles_per_frame_sent: f64,
+    register_writes: u64,
+    cycles_per_register_write: f64,
+}
+
+impl Sequencer {
+    fn new(before: &Meter, after: &Meter, messages: u64, seconds: f64) -> Self {
+        let cycles = (after.cycles() - before.cycles()) as f64;
+        let clock = 1000.0 * f64::from(ModelConfig::default().clock_khz);
+        let spent = |cause| after.spent(cause) - before.spent(cause);
+        let per = |spent: Spent| spent.cycles as f64 / spent.runs.max(1) as f64;
+        let (received, sent, writes) = (spent(Cause::Receive), spent(Cause::Transmit), spent(Cause::Write));
+        Self {
+            cycles_per_message: cycles / messages as f64,
+            busy: cycles / (seconds * clock),
+            frames_received: received.runs,
+            cycles_per_frame_received: per(received),
+            frames_sent: sent.runs,
+            cycles_per_frame_sent: per(sent),
+            register_writes: writes.runs,
+            cycles_per_register_write: per(writes),
+        }
+    }
 }
 
 /// One host's part: its connections and the work of each.
@@ -112,10 +152,12 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     let mut bench = Bench { args, size, sides: [side(&lab, 0, args, size)?, side(&lab, 1, args, size)?] };
     bench.connect(&lab)?;
     let before = retransmissions(&lab)?;
+    let meters = lab.meters.each_ref().map(|meter| meter.as_ref().clone());
     let (wall, start) = (Instant::now(), lab.hosts[0].now());
     bench.transfer(&lab)?;
     let (wall_seconds, sim_nanos) = (wall.elapsed().as_secs_f64(), lab.hosts[0].now() - start);
     bench.verify()?;
+    let after = lab.meters.each_ref().map(|meter| meter.as_ref().clone());
     let retransmissions = retransmissions(&lab)? - before;
     lab.world().finish_capture()?;
     let directions = 1 + u64::from(args.bidir);
@@ -141,6 +183,8 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         messages_per_second: messages as f64 / seconds,
         retransmissions,
         peak_rss_bytes: peak_rss_bytes(),
+        sequencer: (args.run.engine != Engine::Model && !lab.is_live())
+            .then(|| [0, 1].map(|node| Sequencer::new(&meters[node], &after[node], messages, sim_seconds))),
     };
     if args.json {
         let text = serde_json::to_string(&report).map_err(std::io::Error::other)?;
@@ -324,4 +368,19 @@ fn print(report: &Report) {
     );
     println!("  retransmissions   {}", report.retransmissions);
     println!("  memory            {} MB at most", report.peak_rss_bytes / 1_000_000);
+    for (name, sequencer) in NAMES.iter().zip(report.sequencer.iter().flatten()) {
+        println!(
+            "  {name:<5} sequencer   {:.0} cycles a message, busy {:.1} %",
+            sequencer.cycles_per_message,
+            100.0 * sequencer.busy
+        );
+        if sequencer.frames_received > 0 {
+            println!(
+                "                    {:.0} a frame received, {:.0} a frame sent, {:.0} a register write",
+                sequencer.cycles_per_frame_received,
+                sequencer.cycles_per_frame_sent,
+                sequencer.cycles_per_register_write
+            );
+        }
+    }
 }

@@ -26,7 +26,9 @@ impl Tcb {
     }
 
     fn keepalive_at(&self) -> Option<Nanos> {
-        let keepalive = self.keepalive.as_ref().filter(|_| self.flight() == 0 && self.persist.is_none())?;
+        // A window probe asks the same question.
+        let quiet = self.flight() == 0 && self.persist.is_none() && !self.probe;
+        let keepalive = self.keepalive.as_ref().filter(|_| quiet)?;
         let wait = keepalive.interval.saturating_mul(u64::from(keepalive.sent) + 1);
         Some(self.last_heard.saturating_add(wait))
     }

@@ -1,0 +1,534 @@
+//! FPDUs out: cutting messages, and the journal of what was cut.
+
+use super::message::SGE;
+use super::work::{CACHED, advance_first, advance_second, filled, request, ring, second};
+use crate::asm::{Asm, Label, after, bit, eq, geu, gtu, leu, ltu, nbit, ne};
+use crate::isa::Word;
+use crate::layout::c::*;
+use crate::layout::g::*;
+use crate::layout::{Sizes, fa, fb, fd, t};
+use ironwarp_proto::abi::completion::Status;
+use ironwarp_proto::abi::region::access;
+use ironwarp_proto::abi::regs::{Counter, features};
+use ironwarp_proto::abi::send_entry::Opcode as Verb;
+use ironwarp_proto::ddp::{TAGGED_LEN, UNTAGGED_LEN};
+use ironwarp_proto::rdmap::{ImmediateData, Opcode, ReadRequest, control};
+
+/// Bits of MSG and of word 3 of a journal entry; see `Sizes::journal`.
+pub(super) const LAST: u8 = 1 << 4;
+pub(super) const MSG_COMPLETES: u8 = 1 << 5;
+pub(super) const MSG_RESPONSE: u8 = 1 << 6;
+pub(super) const MSG_IMMEDIATE_FOLLOWS: u8 = 1 << 7;
+/// Bit number: the payload of a Write or Send is inline.
+pub(super) const MSG_INLINE: u8 = 24;
+
+/// Bit number: its payload is one piece of host memory, known in the turn in which it was cut.
+pub(super) const MSG_PLACED: u8 = 25;
+
+/// Journal index of the segment's first FPDU.
+pub(super) const FIRST: Word = TX4;
+/// Bytes of the segment so far.
+const LEN: Word = TX5;
+/// Bytes it may have.
+const ROOM: Word = TX6;
+/// Bit 0 an FPDU may be cut; FPDUs of the segment that were cut from messages now 15:1, and that were in the journal already 31:16.
+pub(super) const COUNTS: Word = TX7;
+
+/// Whose send entries are at `Sizes::entries()`.
+const OWNER: u8 = t::ENTRY + 31;
+/// A word to put aside.
+const SAVED: u8 = t::ENTRY + 30;
+
+/// Define the routines.
+pub fn define(p: &mut Asm, sizes: &Sizes) {
+    p.routine("acknowledged", |p| acknowledged(p, sizes));
+    p.routine("rdma_plan", |p| plan(p, sizes));
+    p.routine("planned", planned);
+    p.routine("sources", sources);
+    p.routine("read_failed", |p| read_failed(p, sizes));
+}
+
+/// Where the host address of an FPDU's payload is.
+pub(super) fn place(p: &mut Asm, sizes: &Sizes, d: Word, index: Word) {
+    let places = p.k(sizes.places().into());
+    p.and(d, index, (1u8 << sizes.log2_journal) - 1);
+    p.shl(d, d, 1);
+    p.add(d, d, places);
+}
+
+/// The journal entry of an FPDU.
+pub(super) fn journal(p: &mut Asm, sizes: &Sizes, d: Word, index: Word) {
+    ring(p, d, index, sizes.log2_journal, 2, sizes.journal());
+}
+
+/// TCP has acknowledged everything before SND_UNA.
+fn acknowledged(p: &mut Asm, sizes: &Sizes) {
+    let (next, done) = (p.label(), p.label());
+    filled(p, T3, JOURNAL);
+    p.bind(next);
+    p.goto_if(eq(T3, 0), done);
+    sequence_behind(p, sizes, T5, JOURNAL, T3);
+    p.goto_if(after(T5, SND_UNA), done);
+    journal(p, sizes, T4, JOURNAL);
+    p.ldt(T1, T4, 3);
+    advance_first(p, JOURNAL, T4);
+    p.sub(T3, T3, 1);
+    p.goto_if(nbit(T1, 4), next);
+    p.rare(bit(T1, 6), |p| advance_first(p, IRRQ, T4));
+    p.goto_if(nbit(T1, 5), next);
+    p.shr(A0, T1, 16);
+    p.and(A0, A0, 0xff);
+    p.mov(A1, 0);
+    p.call("finish_work");
+    p.goto(next);
+    p.bind(done);
+}
+
+/// d = sequence number behind FPDU `index`, of the last `left` in the journal.
+fn sequence_behind(p: &mut Asm, sizes: &Sizes, d: Word, index: Word, left: Word) {
+    p.add(d, index, 1);
+    journal(p, sizes, d, d);
+    p.ldt(d, d, 0);
+    p.rare(eq(left, 1), |p| p.mov(d, END));
+}
+
+/// How much of the stream from A0 on makes a segment of at most A1 bytes: whole FPDUs, as many as fit. What was never sent is cut
+/// into FPDUs here; with A2 an FPDU that does not fit is cut anywhere. R0 = 0 nothing to send; else R1 bytes (0: something waits that does not fit),
+/// R2 nothing waits behind it.
+fn plan(p: &mut Asm, sizes: &Sizes) {
+    let [fresh, next, more, counted] = [(); 4].map(|()| p.label());
+    let [nothing, waits, over] = [(); 3].map(|()| p.label());
+    p.mov(ROOM, A1);
+    p.mov(COUNTS, A2);
+    p.mov(LEN, 0);
+    second(p, FIRST, JOURNAL);
+    p.ldt(T0, ZERO, OWNER);
+    p.rare(ne(T0, QPN), |p| {
+        p.stt(ZERO, OWNER, QPN);
+        p.mov(CACHED, 0);
+    });
+    p.rare(ne(A0, END), |p| resend(p, sizes, fresh, waits, over));
+    p.bind(fresh);
+    p.goto_if(bit(FA, fa::HOLD), nothing);
+    // FIN ends the stream.
+    p.goto_if(bit(FB, fb::FIN_SENT), nothing);
+    p.bind(next);
+    filled(p, T0, JOURNAL);
+    p.goto_if(geu(T0, 1 << sizes.log2_journal), nothing);
+    p.if_(eq(MSG, 0), |p| {
+        let open = p.label();
+        one_write(p, sizes, next, open);
+        p.bind(open);
+        p.goto_if(bit(FD, fd::STOPPED), nothing);
+        p.call("open_message");
+        p.goto_if(eq(R0, 0), nothing);
+    });
+    // T1 opcode, T3 offset, T4 payload, T0 bytes on the wire.
+    p.and(T1, MSG, 0xf);
+    p.mov(T2, TAGGED_LEN as u8);
+    p.and(T3, T1, 0xd);
+    p.rare(ne(T3, 0), |p| p.mov(T2, UNTAGGED_LEN as u8));
+    p.mov(T3, MSG_OFFSET);
+    p.sub(T4, MSG_LENGTH, T3);
+    p.sub(T5, MULPDU, T2);
+    p.rare(ltu(T5, T4), |p| p.mov(T4, T5));
+    // RFC 5044 section 4.1: length, ULPDU, pad, CRC.
+    p.add(T0, T4, T2);
+    p.add(T0, T0, 2 + 3 + 4);
+    p.andn(T0, T0, 3);
+    p.rare(bit(FA, fa::MARKERS_TX), |p| markers(p));
+    p.sub(T5, ROOM, LEN);
+    p.rare(gtu(T0, T5), |p| {
+        p.goto_if(nbit(COUNTS, 0), waits);
+        p.goto_if(ne(LEN, 0), waits);
+    });
+    second(p, T6, JOURNAL);
+    p.mov(T1, MSG);
+    check_source(p, sizes, nothing);
+    journal(p, sizes, T6, T6);
+    p.stt(T6, 0, END);
+    p.pack(T7, MSG_REF, T4);
+    p.stt(T6, 1, T7);
+    p.stt(T6, 2, MSG_OFFSET);
+    advance_second(p, JOURNAL, T7);
+    p.add(END, END, T0);
+    p.add(LEN, LEN, T0);
+    p.add(COUNTS, COUNTS, 2);
+    p.add(MSG_OFFSET, MSG_OFFSET, T4);
+    p.goto_if(ne(MSG_OFFSET, MSG_LENGTH), more);
+    p.or(T1, T1, LAST);
+    p.stt(T6, 3, T1);
+    message_ends(p, sizes);
+    p.bind(counted);
+    p.goto_if(leu(LEN, ROOM), next);
+    p.bind(over);
+    p.mov(LEN, ROOM);
+    p.bind(waits);
+    p.call("planned");
+    p.mov(R2, 0);
+    p.ret();
+    p.bind(more);
+    p.stt(T6, 3, T1);
+    p.goto(counted);
+
+    p.bind(nothing);
+    p.call("planned");
+    p.mov(R2, 1);
+    p.if_(eq(LEN, 0), |p| p.mov(R0, 0));
+}
+
+/// What `open_message` and cutting come to for the most frequent entry: a Write, inline or of one SGE, that is one FPDU. Then on at `next`, and
+/// at `open` for everything else.
+fn one_write(p: &mut Asm, sizes: &Sizes, next: Label, open: Label) {
+    let (entries, markers) = (p.k(sizes.entries().into()), 1 << fa::MARKERS_TX);
+    let [sge, write, put] = [(); 3].map(|()| p.label());
+    let (inline, placed) = (p.k(1 << MSG_INLINE), p.k(1 << MSG_PLACED));
+    // Responses take turns, and a failed entry ends all.
+    p.shr(T0, IRRQ, 8);
+    p.xor(T0, T0, IRRQ);
+    p.shr(T0, T0, 8);
+    p.and(T1, FD, 1 << fd::POISONED | 1 << fd::STOPPED);
+    p.or(T0, T0, T1);
+    p.and(T1, FA, markers);
+    p.or(T0, T0, T1);
+    p.and(T0, T0, 0xff);
+    p.goto_if(ne(T0, 0), open);
+    p.loh(A0, SQ);
+    p.shr(T0, SQ, 16);
+    p.goto_if(eq(A0, T0), open);
+    filled(p, T0, WORKS);
+    p.goto_if(geu(T0, 1 << sizes.log2_works), open);
+    p.sub(T7, A0, CACHED);
+    p.loh(T7, T7);
+    p.shr(T8, CACHED, 16);
+    p.rare(geu(T7, T8), |p| {
+        p.call("fetch_entry");
+        p.goto_if(ne(R0, 0), open);
+        p.sub(T7, A0, CACHED);
+        p.loh(T7, T7);
+    });
+    p.shl(T7, T7, 4);
+    p.add(T7, T7, entries);
+    p.ldt(T0, T7, 0);
+    p.ldt(T1, T7, 1);
+    // One slot, no fence, signalled or not.
+    p.ldi(T2, 0x200);
+    p.or(T2, T2, T0);
+    p.ldi(T3, Verb::Write as u32 | 0x200 | 0x800);
+    p.pack(T3, A0, T3);
+    p.goto_if(ne(T2, T3), sge);
+    p.goto_if(geu(T1, 33), open);
+    p.mov(T5, inline);
+    p.bind(write);
+    p.sub(T2, MULPDU, TAGGED_LEN as u8);
+    p.goto_if(ltu(T2, T1), open);
+    p.add(T3, T1, TAGGED_LEN as u8 + 2 + 3 + 4);
+    p.andn(T3, T3, 3);
+    p.add(T4, LEN, T3);
+    p.goto_if(gtu(T4, ROOM), open);
+    p.rare(nbit(T0, 11), |p| {
+        p.goto_if(eq(T1, 0), put);
+        p.mov(T6, A0);
+        p.ldt(A0, T7, SGE + 3);
+        p.ldt(A1, T7, SGE);
+        p.ldt(A2, T7, SGE + 1);
+        p.mov(A3, T1);
+        p.mov(A4, 0);
+        p.mov(A5, ASKER);
+        p.call("region_local");
+        p.goto_if(ne(R0, 0), open);
+        p.mov(A0, T6);
+        second(p, T6, JOURNAL);
+        place(p, sizes, T6, T6);
+        p.stt(T6, 0, R1);
+        p.stt(T6, 1, R2);
+        p.mov(T5, placed);
+    });
+    p.bind(put);
+    p.mov(LEN, T4);
+    // The work.
+    second(p, T2, WORKS);
+    super::work::work(p, sizes, T6, T2);
+    p.shl(T2, T2, 16);
+    p.or(T5, T5, T2);
+    p.or(T5, T5, MSG_COMPLETES | LAST);
+    p.shr(T2, T0, 3);
+    p.and(T2, T2, 0x40);
+    p.or(T2, T2, Verb::Write as u8);
+    p.pack(T2, T2, A0);
+    p.stt(T6, 0, T2);
+    p.stt(T6, 1, T1);
+    advance_second(p, WORKS, T2);
+    p.shr(T2, SQ, 16);
+    p.add(T6, A0, 1);
+    p.pack(SQ, T2, T6);
+    // The FPDU.
+    second(p, T2, JOURNAL);
+    journal(p, sizes, T6, T2);
+    p.stt(T6, 0, END);
+    p.pack(T2, A0, T1);
+    p.stt(T6, 1, T2);
+    p.stt(T6, 2, 0);
+    p.stt(T6, 3, T5);
+    advance_second(p, JOURNAL, T2);
+    p.add(END, END, T3);
+    p.add(COUNTS, COUNTS, 2);
+    p.or(FD, FD, 1 << fd::PREFER_RESPONSE);
+    p.goto(next);
+
+    p.bind(sge);
+    p.ldi(T5, 0x840);
+    p.xor(T3, T3, T5);
+    p.goto_if(ne(T2, T3), open);
+    p.ldt(T3, T7, SGE + 2);
+    p.goto_if(ne(T3, T1), open);
+    p.mov(T5, 0);
+    p.goto(write);
+}
+
+/// What is in the journal already, from A0 on.
+fn resend(p: &mut Asm, sizes: &Sizes, fresh: Label, waits: Label, over: Label) {
+    let [walk, found, longer] = [(); 3].map(|()| p.label());
+    let placed = p.k(1 << MSG_PLACED);
+    filled(p, T4, JOURNAL);
+    p.mov(T3, JOURNAL);
+    p.ldi(T2, 0x1_0000);
+    p.bind(walk);
+    p.goto_if(eq(T4, 0), fresh);
+    sequence_behind(p, sizes, T0, T3, T4);
+    p.goto_if(after(T0, A0), found);
+    p.add(T3, T3, 1);
+    p.sub(T4, T4, 1);
+    p.goto(walk);
+    p.bind(found);
+    p.and(FIRST, T3, 0xff);
+    p.bind(longer);
+    // What was true when it was cut is looked at again.
+    journal(p, sizes, T5, T3);
+    p.ldt(T6, T5, 3);
+    p.and(T7, T6, 0xf);
+    p.if_(ltu(T7, Opcode::Terminate as u8), |p| {
+        p.andn(T6, T6, placed);
+        p.stt(T5, 3, T6);
+    });
+    p.sub(T0, T0, A0);
+    p.if_(gtu(T0, ROOM), |p| {
+        p.goto_if(nbit(COUNTS, 0), waits);
+        p.goto_if(ne(LEN, 0), waits);
+        p.add(COUNTS, COUNTS, T2);
+        p.goto(over);
+    });
+    p.add(COUNTS, COUNTS, T2);
+    p.mov(LEN, T0);
+    p.add(T3, T3, 1);
+    p.sub(T4, T4, 1);
+    p.goto_if(eq(T4, 0), fresh);
+    sequence_behind(p, sizes, T0, T3, T4);
+    p.goto(longer);
+}
+
+/// T0 = bytes on the wire of an FPDU of T0 bytes at END with markers: one at each 512th byte, 508 bytes between them (RFC 5044 section 4.3).
+fn markers(p: &mut Asm) {
+    let end = p.label();
+    p.sub(T5, MARK_TX, END);
+    p.shl(T5, T5, 32 - 9);
+    p.shr(T5, T5, 32 - 9);
+    p.mov(T6, T0);
+    p.ldi(T7, 508);
+    let next = p.label();
+    p.bind(next);
+    p.goto_if(geu(T5, T6), end);
+    p.add(T0, T0, 4);
+    p.add(T5, T5, T7);
+    p.goto(next);
+    p.bind(end);
+}
+
+/// A turn of cutting is over: counts, a failure that is complete now, R0 = 1 and R1.
+fn planned(p: &mut Asm) {
+    p.loh(A1, COUNTS);
+    p.shr(A1, A1, 1);
+    p.if_(ne(A1, 0), |p| {
+        p.mov(A0, Counter::TxFpdus as u8);
+        p.call("count_add");
+    });
+    p.call("check_failure");
+    p.mov(R0, 1);
+    p.mov(R1, LEN);
+}
+
+/// The source is looked at before the FPDU exists: a fault now can still be told to the peer. T1 = MSG, T3 offset, T4 bytes, T6 journal index:
+/// kept with T0; T1 gets `MSG_PLACED`.
+fn check_source(p: &mut Asm, sizes: &Sizes, nothing: Label) {
+    let [remote, checked, good] = [(); 3].map(|()| p.label());
+    p.goto_if(bit(MSG, MSG_INLINE), good);
+    p.goto_if(eq(T4, 0), good);
+    p.and(T2, MSG, 0xf);
+    p.goto_if(eq(T2, Opcode::ReadResponse as u8), remote);
+    // Write and the Sends have a source of their own.
+    p.rare(ne(T2, 0), |p| {
+        p.goto_if(ltu(T2, Opcode::Send as u8), good);
+        p.goto_if(geu(T2, Opcode::Terminate as u8), good);
+    });
+    p.mov(A0, MSG_REF);
+    p.call("fetch_entry");
+    p.mov(A1, Status::Fatal as u8);
+    let failed = p.label();
+    p.goto_if(ne(R0, 0), failed);
+    p.mov(T5, R1);
+    p.mov(T2, T4);
+    p.mov(T7, 0);
+    p.stt(ZERO, SAVED, T6);
+    p.call("sources");
+    p.ldt(T6, ZERO, SAVED);
+    p.mov(T4, T2);
+    p.rare(ne(R0, 0), |p| {
+        p.mov(A1, Status::LocalProtection as u8);
+        // Our own entry failed: it completes in its turn, and then the connection stops.
+        p.bind(failed);
+        p.shr(A0, MSG, 16);
+        p.and(A0, A0, 0xff);
+        p.mov(MSG, 0);
+        p.call("finish_work");
+        p.goto(nothing);
+        p.bind(remote);
+        request(p, sizes, T7, MSG_REF);
+        remote_source(p);
+        p.goto_if(eq(R0, 0), checked);
+        p.call("read_failed");
+        p.goto(nothing);
+    });
+    p.bind(checked);
+    // One piece: the frame is built from it without another look.
+    p.goto_if(ne(A3, T4), good);
+    place(p, sizes, T7, T6);
+    p.stt(T7, 0, R1);
+    p.stt(T7, 1, R2);
+    let placed = p.k(1 << MSG_PLACED);
+    p.or(T1, T1, placed);
+    p.bind(good);
+}
+
+/// Book-keeping behind the last FPDU of a message; Immediate Data may follow a Write.
+fn message_ends(p: &mut Asm, sizes: &Sizes) {
+    let done = p.label();
+    p.and(T5, MSG, MSG_RESPONSE | MSG_IMMEDIATE_FOLLOWS);
+    p.rare(ne(T5, 0), |p| {
+        if sizes.has(features::IMMEDIATE) {
+            p.if_(bit(MSG, 7), |p| {
+                p.shr(MSG, MSG, 8);
+                p.andn(MSG, MSG, 0xff);
+                p.and(T5, TXMSN0, 0xff);
+                p.or(MSG, MSG, T5);
+                p.shl(MSG, MSG, 8);
+                p.or(MSG, MSG, Opcode::ImmediateData as u8 | MSG_COMPLETES);
+                p.add(TXMSN0, TXMSN0, 1);
+                p.mov(MSG_OFFSET, 0);
+                p.mov(MSG_LENGTH, ImmediateData::LEN as u8);
+                p.goto(done);
+            });
+        }
+        // The entry is answered: 15:8 moves on, between two others.
+        second(p, T7, IRRQ);
+        p.shl(T5, T7, 8);
+        p.xor(IRRQ, IRRQ, T5);
+        p.add(T7, T7, 1);
+        p.and(T7, T7, 0xff);
+        p.shl(T7, T7, 8);
+        p.or(IRRQ, IRRQ, T7);
+    });
+    p.mov(MSG, 0);
+    p.bind(done);
+}
+
+/// The parts of the SGEs of the entry at T5 that hold T4 > 0 bytes from T3 on are checked, and with T7 != 0 read into the frame; R0 = 0
+/// if they may all be. Keeps T0..T2.
+fn sources(p: &mut Asm) {
+    let [next, over, behind] = [(); 3].map(|()| p.label());
+    p.ldt(T6, T5, 0);
+    p.shr(T6, T6, 6);
+    p.and(T6, T6, 7);
+    p.mov(A5, ASKER);
+    p.mov(A4, 0);
+    p.bind(next);
+    // The entry in host memory is another one now.
+    p.rare(eq(T6, 0), |p| {
+        p.mov(R0, 1);
+        p.ret();
+    });
+    p.ldt(A3, T5, SGE + 2);
+    p.rare(geu(T3, A3), |p| {
+        p.bind(over);
+        p.sub(T3, T3, A3);
+        p.bind(behind);
+        p.add(T5, T5, 4);
+        p.sub(T6, T6, 1);
+        p.goto(next);
+    });
+    p.sub(A3, A3, T3);
+    p.rare(ltu(T4, A3), |p| p.mov(A3, T4));
+    p.ldt(A0, T5, SGE);
+    p.add(A1, A0, T3);
+    p.ldt(A0, T5, SGE + 1);
+    p.adc(A2, A0, 0);
+    p.ldt(A0, T5, SGE + 3);
+    p.call("region_local");
+    p.rare(ne(R0, 0), |p| p.ret());
+    p.if_(ne(T7, 0), |p| super::render::read(p, A3));
+    p.mov(T3, 0);
+    p.sub(T4, T4, A3);
+    p.goto_if(ne(T4, 0), behind);
+}
+
+/// A range of a region that the peer reads: the entry of the Read Request queue at T7, T3 bytes on, T4 bytes; R0..R2 as `region_remote`.
+pub(super) fn remote_source(p: &mut Asm) {
+    p.ldt(A0, T7, 6);
+    p.add(A1, A0, T3);
+    p.ldt(A0, T7, 7);
+    p.adc(A2, A0, 0);
+    p.ldt(A0, T7, 5);
+    p.mov(A3, T4);
+    p.mov(A4, access::REMOTE_READ);
+    p.mov(A5, ASKER);
+    p.call("region_remote");
+}
+
+/// A source that the peer was reading was revoked meanwhile: R0 = refusal. The Terminate brings back the Read Request as it stands after
+/// MSG_OFFSET bytes (RFC 5040 section 4.8).
+fn read_failed(p: &mut Asm, sizes: &Sizes) {
+    request(p, sizes, T7, MSG_REF);
+    p.ldi(W0, u32::from(control(Opcode::ReadRequest)) << 8 | 0x41);
+    p.shl(W0, W0, 16);
+    p.mov(W1, 0);
+    p.mov(W2, 1);
+    // The MSN follows from how many came behind it.
+    p.shr(T8, IRRQ, 16);
+    p.sub(T8, T8, MSG_REF);
+    p.and(T8, T8, 0xff);
+    p.sub(W3, MSN1, T8);
+    p.mov(W4, 0);
+    // Words of the entry as numbers of the request: both TOs move on, the size shrinks.
+    let number = |p: &mut Asm, to: u8| {
+        p.bswap(T8, T8);
+        p.stt(ZERO, t::FPDU + to, T8);
+    };
+    for (low, to) in [(2, 1), (6, 5)] {
+        p.ldt(T8, T7, low);
+        p.add(T9, T8, MSG_OFFSET);
+        p.ldt(T8, T7, low + 1);
+        p.adc(T8, T8, 0);
+        number(p, to);
+        p.mov(T8, T9);
+        number(p, to + 1);
+    }
+    for (from, to) in [(1, 0), (5, 4)] {
+        p.ldt(T8, T7, from);
+        number(p, to);
+    }
+    p.ldt(T8, T7, 4);
+    p.sub(T8, T8, MSG_OFFSET);
+    number(p, 3);
+    p.call("rdmap_refusal");
+    p.mov(A1, (UNTAGGED_LEN + ReadRequest::LEN) as u8);
+    p.call("detected");
+}

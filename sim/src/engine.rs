@@ -1,0 +1,129 @@
+//! Engines: what can play the device.
+
+use crate::emulated::{Build, Emulated, Latency, Meter, Timed};
+use crate::model::{Model, ModelConfig};
+use clap::ValueEnum;
+use ironwarp_micro::asm::{AsmError, Program};
+use ironwarp_micro::layout::Sizes;
+use ironwarp_micro::program::assemble;
+use ironwarp_proto::pins::{Device, Dma};
+use std::sync::{Arc, OnceLock};
+use thiserror::Error;
+
+/// What plays the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Engine {
+    /// The golden model.
+    #[default]
+    Model,
+    /// The program of the RTL on an interpreter, with models of the engines around it.
+    Micro,
+    /// As micro, in the time of the RTL.
+    Timed,
+}
+
+/// Name of the variable that chooses the engine of tests.
+pub const VARIABLE: &str = "IRONWARP_ENGINE";
+/// Half a microsecond at 62.5 MHz, as on a bus to memory that others use too.
+const LATENCY: Latency = Latency { memory: 32 };
+/// Words that T addresses reach.
+const TABLE_MAX: usize = 1 << 16;
+
+/// Why there is no such device.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum EngineError {
+    /// The variable names none.
+    #[error("{VARIABLE} is '{0}'; give model, micro or timed")]
+    Unknown(String),
+    /// Too large.
+    #[error("a device of this size needs {0} words of table memory; the sequencer reaches {TABLE_MAX}")]
+    TooLarge(usize),
+    /// The program.
+    #[error("the device's program cannot be assembled: {0}")]
+    Program(#[from] AsmError),
+}
+
+impl Engine {
+    /// Name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Engine::Model => "model",
+            Engine::Micro => "micro",
+            Engine::Timed => "timed",
+        }
+    }
+
+    /// What the variable says; the model if it is not set.
+    pub fn from_env() -> Result<Self, EngineError> {
+        match std::env::var_os(VARIABLE) {
+            None => Ok(Engine::default()),
+            Some(text) => {
+                let text = text.to_string_lossy();
+                Engine::from_str(&text, true).map_err(|_| EngineError::Unknown(text.into()))
+            }
+        }
+    }
+
+    /// A device in power-up state with access to `dma`.
+    pub fn device(self, config: &ModelConfig, dma: Arc<dyn Dma>) -> Result<Box<dyn Device>, EngineError> {
+        self.metered(config, dma, Arc::default())
+    }
+
+    /// A device that tells what it does.
+    pub fn metered(
+        self,
+        config: &ModelConfig,
+        dma: Arc<dyn Dma>,
+        meter: Arc<Meter>,
+    ) -> Result<Box<dyn Device>, EngineError> {
+        match self {
+            Engine::Model => Ok(Box::new(Model::new(*config, dma))),
+            Engine::Micro | Engine::Timed => {
+                let sizes = sizes(config);
+                if sizes.table() > TABLE_MAX {
+                    return Err(EngineError::TooLarge(sizes.table()));
+                }
+                let build = Build { program: program(&sizes)?, sizes, meter };
+                Ok(match self {
+                    Engine::Timed => Box::new(Timed::new(&build, dma, LATENCY)),
+                    _ => Box::new(Emulated::new(&build, dma)),
+                })
+            }
+        }
+    }
+}
+
+/// A `full` device, but for what the model's configuration says.
+fn sizes(config: &ModelConfig) -> Sizes {
+    Sizes {
+        log2_qps: config.log2_qps,
+        log2_regions: config.log2_regions,
+        log2_cqs: config.log2_cqs,
+        log2_srqs: config.log2_srqs,
+        ird: config.ird,
+        ord: config.ord,
+        features: config.features,
+        clock_khz: config.clock_khz,
+        ..Sizes::FULL
+    }
+}
+
+/// The program of a device; that of the `full` one is assembled once.
+fn program(sizes: &Sizes) -> Result<Arc<Program>, AsmError> {
+    static FULL: OnceLock<Result<Arc<Program>, AsmError>> = OnceLock::new();
+    if *sizes == Sizes::FULL {
+        return FULL.get_or_init(|| assemble(sizes).map(Arc::new)).clone();
+    }
+    assemble(sizes).map(Arc::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_full_devices_are_of_one_size() {
+        assert_eq!(sizes(&ModelConfig::default()), Sizes::FULL);
+        assert!(Sizes::FULL.table() <= TABLE_MAX);
+    }
+}
