@@ -169,6 +169,7 @@ fn what_does_not_go_together_is_refused_with_advice() {
         ([&nic[..3], &[]].concat(), "--ip <IP>"),
         ([&ping[..], &["--ether", &ether, "--device", &device]].concat(), "leave out --ether"),
         ([&ping[..], &["--device", &device, "--pcap", "x"]].concat(), "leave out --pcap"),
+        ([&ping[..], &["--device", &device, "--engine", "micro"]].concat(), "leave out --engine"),
         ([&ping[..], &["--device", &device]].concat(), "is the server started?"),
         (ping.to_vec(), "--ether is missing"),
         (vec!["rping", "--device", &device], "two are needed"),

@@ -110,18 +110,20 @@ impl RunOptions {
 
     /// Two hosts on these devices.
     pub fn lab_on(&self, devices: [&DeviceName; 2]) -> Result<Lab, CommandError> {
-        self.no_capture()?;
+        self.check_elsewhere()?;
         Ok(Lab::on_devices(devices, &self.config(LinkConfig::default()))?)
     }
 
-    /// An error if frames are to be recorded, because the device is elsewhere.
-    pub fn no_capture(&self) -> Result<(), CommandError> {
-        match &self.pcap {
-            Some(_) => Err(CommandError::Failed(
-                "the frames of devices elsewhere cannot be captured here: leave out --pcap".into(),
-            )),
-            None => Ok(()),
+    /// An error if something is asked for that only a device in this process can do.
+    pub fn check_elsewhere(&self) -> Result<(), CommandError> {
+        let failed = |text: &str| Err(CommandError::Failed(text.into()));
+        if self.pcap.is_some() {
+            return failed("the frames of devices elsewhere cannot be captured here: leave out --pcap");
         }
+        if self.engine != Engine::default() {
+            return failed("the engine of devices elsewhere is chosen where they are: leave out --engine");
+        }
+        Ok(())
     }
 
     fn config(&self, link: LinkConfig) -> LabConfig {

@@ -97,7 +97,7 @@ fn host(args: &Args, ip: Ipv4Addr) -> Result<Host, CommandError> {
             "the Ethernet of {name} is chosen where the device is: leave out --ether, or --device and {DEVICE_VARIABLE}"
         )),
         (None, name) => {
-            args.run.no_capture()?;
+            args.run.check_elsewhere()?;
             Host::on_device(&name, ContextConfig::new(mac, ip).mtu(args.run.mtu))
         }
     }
