@@ -813,7 +813,8 @@ fn a_dma_fault_at_any_access_stops_the_connection_with_an_event() {
         assert_eq!(completed(&mut scene), [], "access {faults}");
         faults += 1;
     }
-    assert!(faults > 12, "{faults} accesses were tried");
+    // A device that reads several entries at once has fewer.
+    assert!(faults > 10, "{faults} accesses were tried");
 }
 
 #[test]

@@ -87,6 +87,8 @@ struct Bench {
     sizes: Sizes,
     markers: bool,
     crc: bool,
+    /// Cycles of all calls.
+    cycles: u32,
 }
 
 impl Bench {
@@ -99,7 +101,7 @@ impl Bench {
             *byte = (at * 7 + at / 251) as u8;
         }
         let fake = Fake { memory, reader: Vec::new(), replies: VecDeque::new(), engine: Vec::new() };
-        let mut bench = Self { program, machine, fake, sizes, markers, crc };
+        let mut bench = Self { program, machine, fake, sizes, markers, crc, cycles: 0 };
         for _ in 0..2_000_000 {
             if bench.machine.step(&mut bench.fake).unwrap() == Step::Waiting {
                 break;
@@ -166,7 +168,10 @@ impl Bench {
                 return [g::R0, g::R1, g::R2].map(|word| self.machine.word(word));
             }
             let at = self.program.place(self.machine.pc);
-            assert!(matches!(self.machine.step(&mut self.fake).unwrap(), Step::Ran(_)), "stalls at {at:?}");
+            match self.machine.step(&mut self.fake).unwrap() {
+                Step::Ran(cycles) => self.cycles += cycles,
+                _ => panic!("stalls at {at:?}"),
+            }
         }
         panic!("{name} does not end");
     }
@@ -559,4 +564,40 @@ fn an_entry_whose_slot_was_filled_again_is_lost() {
     bench.call("rdma_build", &[1000, len, 0x10]);
     assert_eq!(bench.fake.engine.last(), Some(&0x17), "the frame is dropped");
     assert_eq!(bench.word(c::FB) >> c::fb::DEAD & 1, 1, "only RST is left");
+}
+
+/// Cycles of what `call` did.
+fn cycles<T>(bench: &mut Bench, call: impl FnOnce(&mut Bench) -> T) -> (u32, T) {
+    let before = bench.cycles;
+    let result = call(bench);
+    (bench.cycles - before, result)
+}
+
+#[test]
+fn small_writes_cost_few_cycles_each() {
+    let mut bench = Bench::new(1440, false, true, 1000);
+    let write = SendEntry { payload: Payload::Inline(vec![1; 8]), ..SendEntry::new(Verb::Write) };
+    bench.post(&vec![write; 32]);
+    let (sent, segment) = cycles(&mut bench, |bench| bench.segment(1000, 1448, false));
+    let (segment, _) = segment.unwrap();
+    assert_eq!(segment.len(), 32 * 28);
+    bench.set(c::SND_UNA, 1000 + segment.len() as u32);
+    let (acked, _) = cycles(&mut bench, |bench| bench.call("acknowledged", &[]));
+    assert_eq!(bench.word(c::SQ_DONE), 32);
+    assert!(sent / 32 <= 150 && acked / 32 <= 40, "{} cycles to send, {} to complete", sent / 32, acked / 32);
+}
+
+#[test]
+fn a_full_segment_costs_few_cycles() {
+    let mut bench = Bench::new(1440, false, true, 1000);
+    let sge = Sge { to: TO, length: 20 * 1426, lkey: LKEY };
+    bench.post(&[SendEntry { payload: Payload::Sges(vec![sge]), ..SendEntry::new(Verb::Write) }]);
+    let (first, _) = cycles(&mut bench, |bench| bench.segment(1000, 1448, false));
+    let (second, segment) = cycles(&mut bench, |bench| bench.segment(1000 + 1448, 1448, false));
+    assert_eq!(segment.unwrap().0.len(), 1448);
+    bench.set(c::SND_UNA, 1000 + 2 * 1448);
+    let (acked, _) = cycles(&mut bench, |bench| bench.call("acknowledged", &[]));
+    let all =
+        format!("{first} cycles for the first, {second} for the next, {} to acknowledge one", acked / 2);
+    assert!(first <= 650 && second <= 380 && acked / 2 <= 30, "{all}");
 }

@@ -108,17 +108,7 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
             area(p, sizes, TQ, A0, T15);
         });
     });
-    p.routine("wake", |p| {
-        p.if_(nbit(FB, fb::READY), |p| {
-            p.or(FB, FB, 1 << fb::READY);
-            p.add(T15, READY_HEAD, READY_COUNT);
-            p.and(T15, T15, mask(sizes));
-            p.ldi(T14, sizes.ready().into());
-            p.add(T15, T15, T14);
-            p.stt(T15, 0, QPN);
-            p.add(READY_COUNT, READY_COUNT, 1);
-        });
-    });
+    p.routine("wake", |p| p.if_(nbit(FB, fb::READY), |p| queue(p, sizes)));
     p.routine("arm", |p| {
         let set = p.label();
         p.goto_if(eq(ALARM_SET, 0), set);
@@ -146,6 +136,17 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
     });
     errors(p, sizes);
     housekeeping(p, sizes);
+}
+
+/// The current QP to the end of the ready queue; changes T14, T15.
+fn queue(p: &mut Asm, sizes: &Sizes) {
+    p.or(FB, FB, 1 << fb::READY);
+    p.add(T15, READY_HEAD, READY_COUNT);
+    p.and(T15, T15, mask(sizes));
+    p.ldi(T14, sizes.ready().into());
+    p.add(T15, T15, T14);
+    p.stt(T15, 0, QPN);
+    p.add(READY_COUNT, READY_COUNT, 1);
 }
 
 /// Ready queue index mask.
@@ -307,7 +308,9 @@ fn transmit(p: &mut Asm, sizes: &Sizes, end: Label) {
     p.call("transmit");
     p.goto_if(eq(R0, 0), end);
     count(p, Counter::TxFrames);
-    p.call("wake");
+    p.goto_if(bit(R0, 1), end);
+    p.goto_if(bit(FB, fb::READY), end);
+    queue(p, sizes);
 }
 
 /// Power-up state. Time goes on.

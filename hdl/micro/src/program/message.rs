@@ -33,6 +33,7 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
     p.routine("fetch_slots", |p| fetch_slots(p, sizes));
     p.routine("open_response", |p| open_response(p, sizes));
     p.routine("open_message", |p| open_message(p, sizes));
+    p.routine("bad_entry", |p| bad_entry(p, sizes));
     p.routine("start_local", |p| start_local(p, sizes));
     p.routine("start_read", |p| start_read(p, sizes));
 }
@@ -88,7 +89,7 @@ fn fetch_entry(p: &mut Asm, sizes: &Sizes) {
 /// Read the slots behind those that are there, as many as were posted and `BATCH` at most. R0. Keeps T0..T8.
 fn fetch_slots(p: &mut Asm, sizes: &Sizes) {
     let entries = p.k(sizes.entries().into());
-    let (read, slot) = (p.label(), p.label());
+    let slot = p.label();
     p.shr(T9, CACHED, 16);
     p.add(T10, CACHED, T9);
     p.shl(T9, T9, 4);
@@ -110,15 +111,11 @@ fn fetch_slots(p: &mut Asm, sizes: &Sizes) {
     p.add(T11, T11, T10);
     p.ldt(T12, TQ, 7);
     p.adc(T12, T12, 0);
-    p.bind(read);
     p.shl(port::DMAC, T13, 4);
     p.mov(port::DMAC, T11);
     p.mov(port::DMAC, T12);
+    // A slot behind it that was posted and cannot be read fails this one too.
     p.rare(ne(port::DMA, 0), |p| {
-        // Perhaps it was only one behind it.
-        p.mov(T10, T13);
-        p.mov(T13, 1);
-        p.goto_if(ne(T10, 1), read);
         p.call("dma_fault");
         p.mov(R0, 1);
         p.ret();
@@ -264,8 +261,14 @@ fn open_message(p: &mut Asm, sizes: &Sizes) {
     p.call("start_local");
     p.goto(next);
 
-    // No entry that makes sense: it completes when its turn comes, and then the connection stops.
     p.bind(bad);
+    p.call("bad_entry");
+    p.bind(respond);
+    p.call("open_response");
+}
+
+/// The next entry cannot be read or makes no sense: it completes when its turn comes, and then the connection stops.
+fn bad_entry(p: &mut Asm, sizes: &Sizes) {
     second(p, A0, WORKS);
     work(p, sizes, T4, A0);
     p.loh(T5, SQ);
@@ -274,8 +277,6 @@ fn open_message(p: &mut Asm, sizes: &Sizes) {
     advance_second(p, WORKS, T5);
     p.mov(A1, Status::Fatal as u8);
     p.call("finish_work");
-    p.bind(respond);
-    p.call("open_response");
 }
 
 /// What `SendEntry::decode` checks, but the index. Changes T3..T6.

@@ -51,7 +51,7 @@
 //! TCP (`receive`, `congestion`, `timers`, `send`, `stream`):
 //! * `rx_frame`: a descriptor is there. `rx_finish`: the frame RX_* was delivered: FIN, events, wake, FREE, RX_BUSY = 0.
 //! * `tcp_activate`: TCB of the current QP from its context (model: `Tcb::new`). `tcp_set_mss`: A0.
-//! * `transmit`: a turn of the current QP; R0 = 1 if a frame was built.
+//! * `transmit`: a turn of the current QP; R0 = 1 if a frame was built, 2 if it was the last for now.
 //! * `on_time`: timers of the current QP that are due; re-arms. R0/R1: bit 0 whether there is a deadline, and it.
 //! * `frame_headers`: the HEADER command with its 14 words: A0 SEQ, A1 payload bytes, A2 TCP flags; takes ACK and window from the TCB as the frame is built.
 //! * `ack_now`: the current QP owes an ACK at once.

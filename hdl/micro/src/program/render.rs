@@ -1,7 +1,9 @@
 //! Frames of FPDUs: building any part of the stream, again and again.
 
 use super::message::{LKEY, SGE, STAG};
-use super::transmit::{COUNTS, FIRST, LAST, MSG_INLINE, MSG_PLACED, journal, place, remote_source};
+use super::transmit::{
+    COUNTS, FIRST, LAST, MSG_COMPLETES, MSG_INLINE, MSG_PLACED, journal, place, remote_source,
+};
 use super::work::{CACHED, TERMINATE, request};
 use crate::asm::{Asm, before, bit, eq, geu, ltu, nbit, ne};
 use crate::isa::Word;
@@ -82,10 +84,33 @@ fn fpdus(p: &mut Asm, sizes: &Sizes) {
     // T1 = opcode, T2 = word 3, T3 = offset, T4 = payload bytes, T7 = entry.
     let [next, untagged, header, payload, copy, close, lost, placed, host] = [(); 9].map(|()| p.label());
     let control = p.k(0x4081);
+    let whole_write = p.k(0x40c1);
+    let entries = p.k(sizes.entries().into());
+    let general = p.label();
     p.bind(next);
     journal(p, sizes, T0, AT);
     p.ldt(T2, T0, 3);
     p.ldt(T4, T0, 1);
+    // The most frequent: a whole Write whose bytes are inline.
+    p.and(T1, T2, 0xff);
+    p.goto_if(ne(T1, MSG_COMPLETES | LAST), general);
+    p.goto_if(nbit(T2, MSG_INLINE), general);
+    p.shr(T7, T4, 16);
+    p.sub(T7, T7, CACHED);
+    p.loh(T7, T7);
+    p.shr(T8, CACHED, 16);
+    p.goto_if(geu(T7, T8), general);
+    p.shl(T7, T7, 4);
+    p.add(T7, T7, entries);
+    p.ldi(port::TX, TAGGED);
+    p.and(T4, T4, 0x3f);
+    p.add(T6, T4, TAGGED_LEN as u8);
+    p.shl(T6, T6, 8);
+    p.pack(port::TX, whole_write, T6);
+    numbers(p, T7, &[STAG, 4, 3]);
+    p.goto_if(eq(T4, 0), close);
+    p.goto(copy);
+    p.bind(general);
     p.ldt(T3, T0, 2);
     p.shr(A0, T4, 16);
     p.loh(T4, T4);
@@ -115,7 +140,6 @@ fn fpdus(p: &mut Asm, sizes: &Sizes) {
         p.goto(base);
     });
     // Only the first slot is needed, and it was looked at when the entry was started.
-    let entries = p.k(sizes.entries().into());
     p.sub(T7, A0, CACHED);
     p.loh(T7, T7);
     p.shr(T8, CACHED, 16);

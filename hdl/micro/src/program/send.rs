@@ -78,7 +78,8 @@ fn transmit(p: &mut Asm, sizes: &Sizes) {
     p.mov(A2, ACK);
     p.call("tx_begin");
     p.mov(port::TX, engine::END);
-    p.mov(R0, 1);
+    // There is nothing else.
+    p.mov(R0, 2);
     p.ret();
     p.bind(none);
     p.mov(R0, 0);

@@ -1,7 +1,9 @@
 //! FPDUs out: cutting messages, and the journal of what was cut.
 
 use super::message::SGE;
-use super::work::{CACHED, advance_first, advance_second, filled, request, ring, second};
+use super::work::{
+    CACHED, DONE, SIGNALLED, TWO_SLOTS, advance_first, advance_second, filled, request, ring, second, work,
+};
 use crate::asm::{Asm, Label, after, bit, eq, geu, gtu, leu, ltu, nbit, ne};
 use crate::isa::Word;
 use crate::layout::c::*;
@@ -63,25 +65,58 @@ pub(super) fn journal(p: &mut Asm, sizes: &Sizes, d: Word, index: Word) {
 
 /// TCP has acknowledged everything before SND_UNA.
 fn acknowledged(p: &mut Asm, sizes: &Sizes) {
-    let (next, done) = (p.label(), p.label());
+    let [next, done, finish] = [(); 3].map(|()| p.label());
     filled(p, T3, JOURNAL);
+    p.mov(T5, JOURNAL);
     p.bind(next);
     p.goto_if(eq(T3, 0), done);
-    sequence_behind(p, sizes, T5, JOURNAL, T3);
-    p.goto_if(after(T5, SND_UNA), done);
-    journal(p, sizes, T4, JOURNAL);
+    p.rare(ne(SND_UNA, END), |p| {
+        sequence_behind(p, sizes, T4, T5, T3);
+        p.goto_if(after(T4, SND_UNA), done);
+    });
+    journal(p, sizes, T4, T5);
     p.ldt(T1, T4, 3);
-    advance_first(p, JOURNAL, T4);
+    p.add(T5, T5, 1);
     p.sub(T3, T3, 1);
     p.goto_if(nbit(T1, 4), next);
     p.rare(bit(T1, 6), |p| advance_first(p, IRRQ, T4));
     p.goto_if(nbit(T1, 5), next);
+    // Most often the work is the oldest and nobody wants to know.
     p.shr(A0, T1, 16);
+    p.xor(T4, A0, WORKS);
+    p.and(T4, T4, 0xff);
+    p.goto_if(ne(T4, 0), finish);
+    p.goto_if(bit(FD, fd::STOPPED), finish);
+    work(p, sizes, T4, A0);
+    p.ldt(T4, T4, 0);
+    p.shr(T6, T4, SIGNALLED);
+    p.and(T6, T6, 3);
+    p.goto_if(ne(T6, 0), finish);
+    p.add(SQ_DONE, T4, 1);
+    p.rare(bit(T4, TWO_SLOTS), |p| p.add(SQ_DONE, SQ_DONE, 1));
+    p.loh(SQ_DONE, SQ_DONE);
+    advance_first(p, WORKS, T4);
+    p.goto(next);
+    p.bind(finish);
     p.and(A0, A0, 0xff);
     p.mov(A1, 0);
     p.call("finish_work");
     p.goto(next);
     p.bind(done);
+    p.shr(T4, JOURNAL, 8);
+    p.shl(T4, T4, 8);
+    p.and(T5, T5, 0xff);
+    p.or(JOURNAL, T4, T5);
+    // A response may have come before the acknowledgment of what is older.
+    filled(p, T4, WORKS);
+    p.ret_if(eq(T4, 0));
+    work(p, sizes, T4, WORKS);
+    p.ldt(T4, T4, 0);
+    p.rare(bit(T4, DONE), |p| {
+        p.mov(A0, WORKS);
+        p.mov(A1, 0);
+        p.call("finish_work");
+    });
 }
 
 /// d = sequence number behind FPDU `index`, of the last `left` in the journal.
@@ -116,9 +151,9 @@ fn plan(p: &mut Asm, sizes: &Sizes) {
     filled(p, T0, JOURNAL);
     p.goto_if(geu(T0, 1 << sizes.log2_journal), nothing);
     p.if_(eq(MSG, 0), |p| {
-        let open = p.label();
-        one_write(p, sizes, next, open);
-        p.bind(open);
+        writes(p, sizes, nothing);
+        filled(p, T0, JOURNAL);
+        p.goto_if(geu(T0, 1 << sizes.log2_journal), nothing);
         p.goto_if(bit(FD, fd::STOPPED), nothing);
         p.call("open_message");
         p.goto_if(eq(R0, 0), nothing);
@@ -169,7 +204,11 @@ fn plan(p: &mut Asm, sizes: &Sizes) {
     p.ret();
     p.bind(more);
     p.stt(T6, 3, T1);
-    p.goto(counted);
+    // The rest waits; often there is no room for another header.
+    p.sub(T5, ROOM, LEN);
+    p.goto_if(ltu(ROOM, LEN), over);
+    p.goto_if(ltu(T5, TAGGED_LEN as u8 + 6), waits);
+    p.goto(next);
 
     p.bind(nothing);
     p.call("planned");
@@ -177,113 +216,154 @@ fn plan(p: &mut Asm, sizes: &Sizes) {
     p.if_(eq(LEN, 0), |p| p.mov(R0, 0));
 }
 
-/// What `open_message` and cutting come to for the most frequent entry: a Write, inline or of one SGE, that is one FPDU. Then on at `next`, and
-/// at `open` for everything else.
-fn one_write(p: &mut Asm, sizes: &Sizes, next: Label, open: Label) {
-    let (entries, markers) = (p.k(sizes.entries().into()), 1 << fa::MARKERS_TX);
-    let [sge, write, put] = [(); 3].map(|()| p.label());
+/// What `open_message` and cutting come to for the most frequent entries, one after the other: a Write, inline or of one SGE, that is one
+/// FPDU. For everything else it goes on behind.
+fn writes(p: &mut Asm, sizes: &Sizes, nothing: Label) {
+    const HEAD: Word = T0;
+    const LENGTH: Word = T1;
+    // Entries that are there, and how many may be started.
+    const THERE: Word = T2;
+    const FAILED: u8 = 0xff;
+    const MAY: Word = T6;
+    // Free-running numbers of the FPDU and the work, index and place of the entry.
+    const FPDU: Word = T3;
+    const WORK: Word = T4;
+    const INDEX: Word = T5;
+    const ENTRY: Word = T7;
+    let [top, fetch, sge, put, leave, open] = [(); 6].map(|()| p.label());
     let (inline, placed) = (p.k(1 << MSG_INLINE), p.k(1 << MSG_PLACED));
+    let signalled = p.k(0x200);
+    let by_inline = p.k(Verb::Write as u32 | 0x200 | 0x800);
     // Responses take turns, and a failed entry ends all.
     p.shr(T0, IRRQ, 8);
     p.xor(T0, T0, IRRQ);
     p.shr(T0, T0, 8);
     p.and(T1, FD, 1 << fd::POISONED | 1 << fd::STOPPED);
     p.or(T0, T0, T1);
-    p.and(T1, FA, markers);
+    p.and(T1, FA, 1 << fa::MARKERS_TX);
     p.or(T0, T0, T1);
     p.and(T0, T0, 0xff);
     p.goto_if(ne(T0, 0), open);
-    p.loh(A0, SQ);
-    p.shr(T0, SQ, 16);
-    p.goto_if(eq(A0, T0), open);
-    filled(p, T0, WORKS);
-    p.goto_if(geu(T0, 1 << sizes.log2_works), open);
-    p.sub(T7, A0, CACHED);
-    p.loh(T7, T7);
-    p.shr(T8, CACHED, 16);
-    p.rare(geu(T7, T8), |p| {
-        p.call("fetch_entry");
-        p.goto_if(ne(R0, 0), open);
-        p.sub(T7, A0, CACHED);
-        p.loh(T7, T7);
-    });
-    p.shl(T7, T7, 4);
-    p.add(T7, T7, entries);
-    p.ldt(T0, T7, 0);
-    p.ldt(T1, T7, 1);
+    p.loh(INDEX, SQ);
+    p.shr(MAY, SQ, 16);
+    p.sub(MAY, MAY, INDEX);
+    p.loh(MAY, MAY);
+    for (words, log2) in [(JOURNAL, sizes.log2_journal), (WORKS, sizes.log2_works)] {
+        filled(p, T0, words);
+        p.mov(T1, 1 << log2);
+        p.sub(T1, T1, T0);
+        p.rare(ltu(T1, MAY), |p| p.mov(MAY, T1));
+    }
+    p.shr(FPDU, JOURNAL, 8);
+    p.shr(WORK, WORKS, 8);
+    p.mov(THERE, 0);
+    p.bind(top);
+    p.goto_if(eq(MAY, 0), leave);
+    p.goto_if(eq(THERE, 0), fetch);
+    let fetched = p.label();
+    p.bind(fetched);
+    p.ldt(HEAD, ENTRY, 0);
+    p.ldt(LENGTH, ENTRY, 1);
     // One slot, no fence, signalled or not.
-    p.ldi(T2, 0x200);
-    p.or(T2, T2, T0);
-    p.ldi(T3, Verb::Write as u32 | 0x200 | 0x800);
-    p.pack(T3, A0, T3);
-    p.goto_if(ne(T2, T3), sge);
-    p.goto_if(geu(T1, 33), open);
-    p.mov(T5, inline);
-    p.bind(write);
-    p.sub(T2, MULPDU, TAGGED_LEN as u8);
-    p.goto_if(ltu(T2, T1), open);
-    p.add(T3, T1, TAGGED_LEN as u8 + 2 + 3 + 4);
-    p.andn(T3, T3, 3);
-    p.add(T4, LEN, T3);
-    p.goto_if(gtu(T4, ROOM), open);
-    p.rare(nbit(T0, 11), |p| {
-        p.goto_if(eq(T1, 0), put);
-        p.mov(T6, A0);
-        p.ldt(A0, T7, SGE + 3);
-        p.ldt(A1, T7, SGE);
-        p.ldt(A2, T7, SGE + 1);
-        p.mov(A3, T1);
+    p.or(T8, HEAD, signalled);
+    p.pack(T9, INDEX, by_inline);
+    p.mov(A5, inline);
+    p.goto_if(ne(T8, T9), sge);
+    p.goto_if(geu(LENGTH, 33), leave);
+    p.add(A4, LENGTH, TAGGED_LEN as u8 + 2 + 3 + 4);
+    p.andn(A4, A4, 3);
+    p.add(T10, LEN, A4);
+    p.goto_if(gtu(T10, ROOM), leave);
+    p.bind(put);
+    p.mov(LEN, T10);
+    work(p, sizes, T9, WORK);
+    p.shr(T8, HEAD, 3);
+    p.and(T8, T8, 0x40);
+    p.or(T8, T8, Verb::Write as u8);
+    p.pack(T8, T8, INDEX);
+    p.stt(T9, 0, T8);
+    p.stt(T9, 1, LENGTH);
+    journal(p, sizes, T9, FPDU);
+    p.stt(T9, 0, END);
+    p.pack(T8, INDEX, LENGTH);
+    p.stt(T9, 1, T8);
+    p.stt(T9, 2, 0);
+    p.and(T8, WORK, 0xff);
+    p.shl(T8, T8, 16);
+    p.or(T8, T8, A5);
+    p.or(T8, T8, MSG_COMPLETES | LAST);
+    p.stt(T9, 3, T8);
+    p.add(END, END, A4);
+    p.add(FPDU, FPDU, 1);
+    p.add(WORK, WORK, 1);
+    p.add(INDEX, INDEX, 1);
+    p.add(ENTRY, ENTRY, 16);
+    p.add(COUNTS, COUNTS, 2);
+    p.sub(THERE, THERE, 1);
+    p.sub(MAY, MAY, 1);
+    p.goto(top);
+
+    p.bind(fetch);
+    p.loh(A0, INDEX);
+    p.call("fetch_entry");
+    p.mov(THERE, FAILED);
+    p.goto_if(ne(R0, 0), leave);
+    p.mov(ENTRY, R1);
+    p.shr(THERE, CACHED, 16);
+    p.add(THERE, THERE, CACHED);
+    p.sub(THERE, THERE, INDEX);
+    p.loh(THERE, THERE);
+    p.goto(fetched);
+
+    p.bind(sge);
+    p.mov(A5, 0);
+    p.ldi(T10, 0x840);
+    p.xor(T9, T9, T10);
+    p.goto_if(ne(T8, T9), leave);
+    p.ldt(T8, ENTRY, SGE + 2);
+    p.goto_if(ne(T8, LENGTH), leave);
+    p.sub(T8, MULPDU, TAGGED_LEN as u8);
+    p.goto_if(ltu(T8, LENGTH), leave);
+    p.add(T9, LENGTH, TAGGED_LEN as u8 + 2 + 3 + 4);
+    p.andn(T9, T9, 3);
+    p.add(T10, LEN, T9);
+    p.goto_if(gtu(T10, ROOM), leave);
+    p.if_(ne(LENGTH, 0), |p| {
+        p.ldt(A0, ENTRY, SGE + 3);
+        p.ldt(A1, ENTRY, SGE);
+        p.ldt(A2, ENTRY, SGE + 1);
+        p.mov(A3, LENGTH);
         p.mov(A4, 0);
         p.mov(A5, ASKER);
         p.call("region_local");
-        p.goto_if(ne(R0, 0), open);
-        p.mov(A0, T6);
-        second(p, T6, JOURNAL);
-        place(p, sizes, T6, T6);
-        p.stt(T6, 0, R1);
-        p.stt(T6, 1, R2);
-        p.mov(T5, placed);
+        p.goto_if(ne(R0, 0), leave);
+        place(p, sizes, T8, FPDU);
+        p.stt(T8, 0, R1);
+        p.stt(T8, 1, R2);
+        p.mov(A5, placed);
     });
-    p.bind(put);
-    p.mov(LEN, T4);
-    // The work.
-    second(p, T2, WORKS);
-    super::work::work(p, sizes, T6, T2);
-    p.shl(T2, T2, 16);
-    p.or(T5, T5, T2);
-    p.or(T5, T5, MSG_COMPLETES | LAST);
-    p.shr(T2, T0, 3);
-    p.and(T2, T2, 0x40);
-    p.or(T2, T2, Verb::Write as u8);
-    p.pack(T2, T2, A0);
-    p.stt(T6, 0, T2);
-    p.stt(T6, 1, T1);
-    advance_second(p, WORKS, T2);
-    p.shr(T2, SQ, 16);
-    p.add(T6, A0, 1);
-    p.pack(SQ, T2, T6);
-    // The FPDU.
-    second(p, T2, JOURNAL);
-    journal(p, sizes, T6, T2);
-    p.stt(T6, 0, END);
-    p.pack(T2, A0, T1);
-    p.stt(T6, 1, T2);
-    p.stt(T6, 2, 0);
-    p.stt(T6, 3, T5);
-    advance_second(p, JOURNAL, T2);
-    p.add(END, END, T3);
-    p.add(COUNTS, COUNTS, 2);
-    p.or(FD, FD, 1 << fd::PREFER_RESPONSE);
-    p.goto(next);
+    p.add(A4, LENGTH, TAGGED_LEN as u8 + 2 + 3 + 4);
+    p.andn(A4, A4, 3);
+    p.add(T10, LEN, A4);
+    p.goto(put);
 
-    p.bind(sge);
-    p.ldi(T5, 0x840);
-    p.xor(T3, T3, T5);
-    p.goto_if(ne(T2, T3), open);
-    p.ldt(T3, T7, SGE + 2);
-    p.goto_if(ne(T3, T1), open);
-    p.mov(T5, 0);
-    p.goto(write);
+    p.bind(leave);
+    p.and(T8, JOURNAL, 0xff);
+    p.shl(FPDU, FPDU, 24);
+    p.shr(FPDU, FPDU, 16);
+    p.or(JOURNAL, T8, FPDU);
+    p.and(T8, WORKS, 0xff);
+    p.shl(WORK, WORK, 24);
+    p.shr(WORK, WORK, 16);
+    p.or(WORKS, T8, WORK);
+    p.shr(T8, SQ, 16);
+    p.pack(SQ, T8, INDEX);
+    p.if_(ne(LEN, 0), |p| p.or(FD, FD, 1 << fd::PREFER_RESPONSE));
+    p.rare(eq(THERE, FAILED), |p| {
+        p.call("bad_entry");
+        p.goto(nothing);
+    });
+    p.bind(open);
 }
 
 /// What is in the journal already, from A0 on.
@@ -360,7 +440,7 @@ fn planned(p: &mut Asm) {
 /// The source is looked at before the FPDU exists: a fault now can still be told to the peer. T1 = MSG, T3 offset, T4 bytes, T6 journal index:
 /// kept with T0; T1 gets `MSG_PLACED`.
 fn check_source(p: &mut Asm, sizes: &Sizes, nothing: Label) {
-    let [remote, checked, good] = [(); 3].map(|()| p.label());
+    let [remote, checked, refused, good] = [(); 4].map(|()| p.label());
     p.goto_if(bit(MSG, MSG_INLINE), good);
     p.goto_if(eq(T4, 0), good);
     p.and(T2, MSG, 0xf);
@@ -375,6 +455,23 @@ fn check_source(p: &mut Asm, sizes: &Sizes, nothing: Label) {
     p.mov(A1, Status::Fatal as u8);
     let failed = p.label();
     p.goto_if(ne(R0, 0), failed);
+    // One SGE is most frequent.
+    p.ldt(T5, R1, 0);
+    p.ldi(T7, 0x1c0);
+    p.and(T5, T5, T7);
+    p.if_(eq(T5, 0x40), |p| {
+        p.ldt(T5, R1, SGE);
+        p.add(A1, T5, T3);
+        p.ldt(T5, R1, SGE + 1);
+        p.adc(A2, T5, 0);
+        p.ldt(A0, R1, SGE + 3);
+        p.mov(A3, T4);
+        p.mov(A4, 0);
+        p.mov(A5, ASKER);
+        p.call("region_local");
+        p.goto_if(eq(R0, 0), checked);
+        p.goto(refused);
+    });
     p.mov(T5, R1);
     p.mov(T2, T4);
     p.mov(T7, 0);
@@ -383,6 +480,7 @@ fn check_source(p: &mut Asm, sizes: &Sizes, nothing: Label) {
     p.ldt(T6, ZERO, SAVED);
     p.mov(T4, T2);
     p.rare(ne(R0, 0), |p| {
+        p.bind(refused);
         p.mov(A1, Status::LocalProtection as u8);
         // Our own entry failed: it completes in its turn, and then the connection stops.
         p.bind(failed);

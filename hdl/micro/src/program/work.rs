@@ -11,9 +11,9 @@ use ironwarp_proto::abi::context::TERMINATE_MAX;
 pub(super) const CACHED: Word = MSG_MSN;
 
 /// Bits of a work's first word.
-const TWO_SLOTS: u8 = 21;
-const SIGNALLED: u8 = 22;
-const DONE: u8 = 23;
+pub(super) const TWO_SLOTS: u8 = 21;
+pub(super) const SIGNALLED: u8 = 22;
+pub(super) const DONE: u8 = 23;
 
 /// The Terminate that is sent.
 pub(super) const TERMINATE: u8 = q::RDMA_TX;
@@ -131,12 +131,14 @@ fn finish_work(p: &mut Asm, sizes: &Sizes) {
     work(p, sizes, T8, A0);
     p.ldt(T9, T8, 0);
     // The first status stays.
-    p.rare(bit(T9, DONE), |p| p.ret());
+    let marked = p.label();
+    p.goto_if(bit(T9, DONE), marked);
     p.shl(T11, A1, 24 - DONE);
     p.or(T11, T11, 1);
     p.shl(T11, T11, DONE);
     p.or(T9, T9, T11);
     p.stt(T8, 0, T9);
+    p.bind(marked);
     p.rare(ne(T10, 0), |p| p.ret());
     p.bind(head);
     p.shr(T10, T9, 24);
