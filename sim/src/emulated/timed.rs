@@ -8,14 +8,12 @@ use super::engines::Latency;
 use super::meter::Cause;
 use ironwarp_micro::interp::Step;
 use ironwarp_proto::pins::{Device, Dma, Frame, Nanos};
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// How long the world may go on before it asks a busy device again, nanoseconds.
 const SLICE: Nanos = 512;
-/// Where the registers end.
-const FIRST_DOORBELL: u32 = 0x1000;
-/// Time from a register write of the host to its next interrupt, nanoseconds. The write is on its way meanwhile: the line tells
-/// what the host has just taken care of.
+/// Time from an interrupt to the next, nanoseconds. What the host does about one takes a while to reach the line.
 const HOLD_OFF: Nanos = 4000;
 /// Frames in the transmit ring: enough to keep the wire busy.
 const FRAMES: usize = 4;
@@ -28,7 +26,7 @@ pub struct Timed {
     /// The program waits, and nothing has happened since.
     resting: bool,
     /// No interrupt before this time.
-    quiet_until: Nanos,
+    quiet_until: Cell<Nanos>,
 }
 
 impl Timed {
@@ -36,7 +34,13 @@ impl Timed {
     pub fn new(build: &Build, dma: Arc<dyn Dma>, latency: Latency) -> Self {
         let mut core = Core::new(build, dma, Some(latency));
         core.engines.room = FRAMES;
-        Self { core, clock_khz: build.sizes.clock_khz.max(1).into(), now: 0, resting: false, quiet_until: 0 }
+        Self {
+            core,
+            clock_khz: build.sizes.clock_khz.max(1).into(),
+            now: 0,
+            resting: false,
+            quiet_until: Cell::new(0),
+        }
     }
 
     /// What has stopped it for good.
@@ -122,9 +126,6 @@ impl Device for Timed {
         self.run(Cause::Time, now, false);
         self.core.engines.host.extend([offset & 0xff_ffff | 1 << 31, value]);
         self.resting = false;
-        if offset < FIRST_DOORBELL {
-            self.quiet_until = now + HOLD_OFF;
-        }
     }
 
     fn receive(&mut self, now: Nanos, frame: &[u8]) {
@@ -156,11 +157,16 @@ impl Device for Timed {
         }
         let next = [self.core.engines.next(), self.alarm()].into_iter().flatten().min();
         let next = next.map(|at| self.time_of(at).max(self.now));
-        let line = self.core.engines.writer.interrupt && self.quiet_until > self.now;
-        [next, line.then_some(self.quiet_until)].into_iter().flatten().min()
+        let line = self.core.engines.writer.interrupt && self.quiet_until.get() > self.now;
+        [next, line.then_some(self.quiet_until.get())].into_iter().flatten().min()
     }
 
     fn interrupt(&self) -> bool {
-        !self.core.is_dead() && self.core.engines.writer.interrupt && self.now >= self.quiet_until
+        let level = !self.core.is_dead() && self.core.engines.writer.interrupt;
+        let heard = level && self.now >= self.quiet_until.get();
+        if heard {
+            self.quiet_until.set(self.now + HOLD_OFF);
+        }
+        heard
     }
 }

@@ -171,7 +171,7 @@ fn plan(p: &mut Asm, sizes: &Sizes) {
     p.add(T0, T4, T2);
     p.add(T0, T0, 2 + 3 + 4);
     p.andn(T0, T0, 3);
-    p.rare(bit(FA, fa::MARKERS_TX), |p| markers(p));
+    p.rare(bit(FA, fa::MARKERS_TX), markers);
     p.sub(T5, ROOM, LEN);
     p.rare(gtu(T0, T5), |p| {
         p.goto_if(nbit(COUNTS, 0), waits);
