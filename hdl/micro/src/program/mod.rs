@@ -89,6 +89,7 @@ mod receive;
 mod region;
 mod render;
 mod send;
+mod source;
 mod srq;
 mod stop;
 mod stream;
@@ -97,6 +98,7 @@ mod transmit;
 mod untagged;
 mod window;
 mod work;
+mod writes;
 
 use crate::asm::{Asm, AsmError, Program};
 use crate::layout::{Sizes, g};

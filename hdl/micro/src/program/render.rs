@@ -1,9 +1,8 @@
 //! Frames of FPDUs: building any part of the stream, again and again.
 
 use super::message::{LKEY, SGE, STAG};
-use super::transmit::{
-    COUNTS, FIRST, LAST, MSG_COMPLETES, MSG_INLINE, MSG_PLACED, journal, place, remote_source,
-};
+use super::source::remote_source;
+use super::transmit::{COUNTS, FIRST, LAST, MSG_COMPLETES, MSG_INLINE, MSG_PLACED, journal, place};
 use super::work::{CACHED, TERMINATE, request};
 use crate::asm::{Asm, before, bit, eq, geu, ltu, nbit, ne};
 use crate::isa::Word;

@@ -1,20 +1,16 @@
 //! FPDUs out: cutting messages, and the journal of what was cut.
 
-use super::message::SGE;
 use super::work::{
-    CACHED, DONE, SIGNALLED, TWO_SLOTS, advance_first, advance_second, filled, request, ring, second, work,
+    CACHED, DONE, SIGNALLED, TWO_SLOTS, advance_first, advance_second, filled, ring, second, work,
 };
 use crate::asm::{Asm, Label, after, bit, eq, geu, gtu, leu, ltu, nbit, ne};
 use crate::isa::Word;
 use crate::layout::c::*;
 use crate::layout::g::*;
 use crate::layout::{Sizes, fa, fb, fd, t};
-use ironwarp_proto::abi::completion::Status;
-use ironwarp_proto::abi::region::access;
 use ironwarp_proto::abi::regs::{Counter, features};
-use ironwarp_proto::abi::send_entry::Opcode as Verb;
 use ironwarp_proto::ddp::{TAGGED_LEN, UNTAGGED_LEN};
-use ironwarp_proto::rdmap::{ImmediateData, Opcode, ReadRequest, control};
+use ironwarp_proto::rdmap::{ImmediateData, Opcode};
 
 /// Bits of MSG and of word 3 of a journal entry; see `Sizes::journal`.
 pub(super) const LAST: u8 = 1 << 4;
@@ -30,24 +26,21 @@ pub(super) const MSG_PLACED: u8 = 25;
 /// Journal index of the segment's first FPDU.
 pub(super) const FIRST: Word = TX4;
 /// Bytes of the segment so far.
-const LEN: Word = TX5;
+pub(super) const LEN: Word = TX5;
 /// Bytes it may have.
-const ROOM: Word = TX6;
+pub(super) const ROOM: Word = TX6;
 /// Bit 0 an FPDU may be cut; FPDUs of the segment that were cut from messages now 15:1, and that were in the journal already 31:16.
 pub(super) const COUNTS: Word = TX7;
 
 /// Whose send entries are at `Sizes::entries()`.
 const OWNER: u8 = t::ENTRY + 31;
-/// A word to put aside.
-const SAVED: u8 = t::ENTRY + 30;
-
 /// Define the routines.
 pub fn define(p: &mut Asm, sizes: &Sizes) {
     p.routine("acknowledged", |p| acknowledged(p, sizes));
     p.routine("rdma_plan", |p| plan(p, sizes));
     p.routine("planned", planned);
-    p.routine("sources", sources);
-    p.routine("read_failed", |p| read_failed(p, sizes));
+    p.routine("sources", super::source::sources);
+    p.routine("read_failed", |p| super::source::read_failed(p, sizes));
 }
 
 /// Where the host address of an FPDU's payload is.
@@ -151,7 +144,7 @@ fn plan(p: &mut Asm, sizes: &Sizes) {
     filled(p, T0, JOURNAL);
     p.goto_if(geu(T0, 1 << sizes.log2_journal), nothing);
     p.if_(eq(MSG, 0), |p| {
-        writes(p, sizes, nothing);
+        super::writes::writes(p, sizes, nothing);
         filled(p, T0, JOURNAL);
         p.goto_if(geu(T0, 1 << sizes.log2_journal), nothing);
         p.goto_if(bit(FD, fd::STOPPED), nothing);
@@ -179,7 +172,7 @@ fn plan(p: &mut Asm, sizes: &Sizes) {
     });
     second(p, T6, JOURNAL);
     p.mov(T1, MSG);
-    check_source(p, sizes, nothing);
+    super::source::check_source(p, sizes, nothing);
     journal(p, sizes, T6, T6);
     p.stt(T6, 0, END);
     p.pack(T7, MSG_REF, T4);
@@ -214,156 +207,6 @@ fn plan(p: &mut Asm, sizes: &Sizes) {
     p.call("planned");
     p.mov(R2, 1);
     p.if_(eq(LEN, 0), |p| p.mov(R0, 0));
-}
-
-/// What `open_message` and cutting come to for the most frequent entries, one after the other: a Write, inline or of one SGE, that is one
-/// FPDU. For everything else it goes on behind.
-fn writes(p: &mut Asm, sizes: &Sizes, nothing: Label) {
-    const HEAD: Word = T0;
-    const LENGTH: Word = T1;
-    // Entries that are there, and how many may be started.
-    const THERE: Word = T2;
-    const FAILED: u8 = 0xff;
-    const MAY: Word = T6;
-    // Free-running numbers of the FPDU and the work, index and place of the entry.
-    const FPDU: Word = T3;
-    const WORK: Word = T4;
-    const INDEX: Word = T5;
-    const ENTRY: Word = T7;
-    let [top, fetch, sge, put, leave, open] = [(); 6].map(|()| p.label());
-    let (inline, placed) = (p.k(1 << MSG_INLINE), p.k(1 << MSG_PLACED));
-    let signalled = p.k(0x200);
-    let by_inline = p.k(Verb::Write as u32 | 0x200 | 0x800);
-    // Responses take turns, and a failed entry ends all.
-    p.shr(T0, IRRQ, 8);
-    p.xor(T0, T0, IRRQ);
-    p.shr(T0, T0, 8);
-    p.and(T1, FD, 1 << fd::POISONED | 1 << fd::STOPPED);
-    p.or(T0, T0, T1);
-    p.and(T1, FA, 1 << fa::MARKERS_TX);
-    p.or(T0, T0, T1);
-    p.and(T0, T0, 0xff);
-    p.goto_if(ne(T0, 0), open);
-    p.loh(INDEX, SQ);
-    p.shr(MAY, SQ, 16);
-    p.sub(MAY, MAY, INDEX);
-    p.loh(MAY, MAY);
-    for (words, log2) in [(JOURNAL, sizes.log2_journal), (WORKS, sizes.log2_works)] {
-        filled(p, T0, words);
-        p.mov(T1, 1 << log2);
-        p.sub(T1, T1, T0);
-        p.rare(ltu(T1, MAY), |p| p.mov(MAY, T1));
-    }
-    p.shr(FPDU, JOURNAL, 8);
-    p.shr(WORK, WORKS, 8);
-    p.mov(THERE, 0);
-    p.bind(top);
-    p.goto_if(eq(MAY, 0), leave);
-    p.goto_if(eq(THERE, 0), fetch);
-    let fetched = p.label();
-    p.bind(fetched);
-    p.ldt(HEAD, ENTRY, 0);
-    p.ldt(LENGTH, ENTRY, 1);
-    // One slot, no fence, signalled or not.
-    p.or(T8, HEAD, signalled);
-    p.pack(T9, INDEX, by_inline);
-    p.mov(A5, inline);
-    p.goto_if(ne(T8, T9), sge);
-    p.goto_if(geu(LENGTH, 33), leave);
-    p.add(A4, LENGTH, TAGGED_LEN as u8 + 2 + 3 + 4);
-    p.andn(A4, A4, 3);
-    p.add(T10, LEN, A4);
-    p.goto_if(gtu(T10, ROOM), leave);
-    p.bind(put);
-    p.mov(LEN, T10);
-    work(p, sizes, T9, WORK);
-    p.shr(T8, HEAD, 3);
-    p.and(T8, T8, 0x40);
-    p.or(T8, T8, Verb::Write as u8);
-    p.pack(T8, T8, INDEX);
-    p.stt(T9, 0, T8);
-    p.stt(T9, 1, LENGTH);
-    journal(p, sizes, T9, FPDU);
-    p.stt(T9, 0, END);
-    p.pack(T8, INDEX, LENGTH);
-    p.stt(T9, 1, T8);
-    p.stt(T9, 2, 0);
-    p.and(T8, WORK, 0xff);
-    p.shl(T8, T8, 16);
-    p.or(T8, T8, A5);
-    p.or(T8, T8, MSG_COMPLETES | LAST);
-    p.stt(T9, 3, T8);
-    p.add(END, END, A4);
-    p.add(FPDU, FPDU, 1);
-    p.add(WORK, WORK, 1);
-    p.add(INDEX, INDEX, 1);
-    p.add(ENTRY, ENTRY, 16);
-    p.add(COUNTS, COUNTS, 2);
-    p.sub(THERE, THERE, 1);
-    p.sub(MAY, MAY, 1);
-    p.goto(top);
-
-    p.bind(fetch);
-    p.loh(A0, INDEX);
-    p.call("fetch_entry");
-    p.mov(THERE, FAILED);
-    p.goto_if(ne(R0, 0), leave);
-    p.mov(ENTRY, R1);
-    p.shr(THERE, CACHED, 16);
-    p.add(THERE, THERE, CACHED);
-    p.sub(THERE, THERE, INDEX);
-    p.loh(THERE, THERE);
-    p.goto(fetched);
-
-    p.bind(sge);
-    p.mov(A5, 0);
-    p.ldi(T10, 0x840);
-    p.xor(T9, T9, T10);
-    p.goto_if(ne(T8, T9), leave);
-    p.ldt(T8, ENTRY, SGE + 2);
-    p.goto_if(ne(T8, LENGTH), leave);
-    p.sub(T8, MULPDU, TAGGED_LEN as u8);
-    p.goto_if(ltu(T8, LENGTH), leave);
-    p.add(T9, LENGTH, TAGGED_LEN as u8 + 2 + 3 + 4);
-    p.andn(T9, T9, 3);
-    p.add(T10, LEN, T9);
-    p.goto_if(gtu(T10, ROOM), leave);
-    p.if_(ne(LENGTH, 0), |p| {
-        p.ldt(A0, ENTRY, SGE + 3);
-        p.ldt(A1, ENTRY, SGE);
-        p.ldt(A2, ENTRY, SGE + 1);
-        p.mov(A3, LENGTH);
-        p.mov(A4, 0);
-        p.mov(A5, ASKER);
-        p.call("region_local");
-        p.goto_if(ne(R0, 0), leave);
-        place(p, sizes, T8, FPDU);
-        p.stt(T8, 0, R1);
-        p.stt(T8, 1, R2);
-        p.mov(A5, placed);
-    });
-    p.add(A4, LENGTH, TAGGED_LEN as u8 + 2 + 3 + 4);
-    p.andn(A4, A4, 3);
-    p.add(T10, LEN, A4);
-    p.goto(put);
-
-    p.bind(leave);
-    p.and(T8, JOURNAL, 0xff);
-    p.shl(FPDU, FPDU, 24);
-    p.shr(FPDU, FPDU, 16);
-    p.or(JOURNAL, T8, FPDU);
-    p.and(T8, WORKS, 0xff);
-    p.shl(WORK, WORK, 24);
-    p.shr(WORK, WORK, 16);
-    p.or(WORKS, T8, WORK);
-    p.shr(T8, SQ, 16);
-    p.pack(SQ, T8, INDEX);
-    p.if_(ne(LEN, 0), |p| p.or(FD, FD, 1 << fd::PREFER_RESPONSE));
-    p.rare(eq(THERE, FAILED), |p| {
-        p.call("bad_entry");
-        p.goto(nothing);
-    });
-    p.bind(open);
 }
 
 /// What is in the journal already, from A0 on.
@@ -437,76 +280,6 @@ fn planned(p: &mut Asm) {
     p.mov(R1, LEN);
 }
 
-/// The source is looked at before the FPDU exists: a fault now can still be told to the peer. T1 = MSG, T3 offset, T4 bytes, T6 journal index:
-/// kept with T0; T1 gets `MSG_PLACED`.
-fn check_source(p: &mut Asm, sizes: &Sizes, nothing: Label) {
-    let [remote, checked, refused, good] = [(); 4].map(|()| p.label());
-    p.goto_if(bit(MSG, MSG_INLINE), good);
-    p.goto_if(eq(T4, 0), good);
-    p.and(T2, MSG, 0xf);
-    p.goto_if(eq(T2, Opcode::ReadResponse as u8), remote);
-    // Write and the Sends have a source of their own.
-    p.rare(ne(T2, 0), |p| {
-        p.goto_if(ltu(T2, Opcode::Send as u8), good);
-        p.goto_if(geu(T2, Opcode::Terminate as u8), good);
-    });
-    p.mov(A0, MSG_REF);
-    p.call("fetch_entry");
-    p.mov(A1, Status::Fatal as u8);
-    let failed = p.label();
-    p.goto_if(ne(R0, 0), failed);
-    // One SGE is most frequent.
-    p.ldt(T5, R1, 0);
-    p.ldi(T7, 0x1c0);
-    p.and(T5, T5, T7);
-    p.if_(eq(T5, 0x40), |p| {
-        p.ldt(T5, R1, SGE);
-        p.add(A1, T5, T3);
-        p.ldt(T5, R1, SGE + 1);
-        p.adc(A2, T5, 0);
-        p.ldt(A0, R1, SGE + 3);
-        p.mov(A3, T4);
-        p.mov(A4, 0);
-        p.mov(A5, ASKER);
-        p.call("region_local");
-        p.goto_if(eq(R0, 0), checked);
-        p.goto(refused);
-    });
-    p.mov(T5, R1);
-    p.mov(T2, T4);
-    p.mov(T7, 0);
-    p.stt(ZERO, SAVED, T6);
-    p.call("sources");
-    p.ldt(T6, ZERO, SAVED);
-    p.mov(T4, T2);
-    p.rare(ne(R0, 0), |p| {
-        p.bind(refused);
-        p.mov(A1, Status::LocalProtection as u8);
-        // Our own entry failed: it completes in its turn, and then the connection stops.
-        p.bind(failed);
-        p.shr(A0, MSG, 16);
-        p.and(A0, A0, 0xff);
-        p.mov(MSG, 0);
-        p.call("finish_work");
-        p.goto(nothing);
-        p.bind(remote);
-        request(p, sizes, T7, MSG_REF);
-        remote_source(p);
-        p.goto_if(eq(R0, 0), checked);
-        p.call("read_failed");
-        p.goto(nothing);
-    });
-    p.bind(checked);
-    // One piece: the frame is built from it without another look.
-    p.goto_if(ne(A3, T4), good);
-    place(p, sizes, T7, T6);
-    p.stt(T7, 0, R1);
-    p.stt(T7, 1, R2);
-    let placed = p.k(1 << MSG_PLACED);
-    p.or(T1, T1, placed);
-    p.bind(good);
-}
-
 /// Book-keeping behind the last FPDU of a message; Immediate Data may follow a Write.
 fn message_ends(p: &mut Asm, sizes: &Sizes) {
     let done = p.label();
@@ -537,96 +310,4 @@ fn message_ends(p: &mut Asm, sizes: &Sizes) {
     });
     p.mov(MSG, 0);
     p.bind(done);
-}
-
-/// The parts of the SGEs of the entry at T5 that hold T4 > 0 bytes from T3 on are checked, and with T7 != 0 read into the frame; R0 = 0
-/// if they may all be. Keeps T0..T2.
-fn sources(p: &mut Asm) {
-    let [next, over, behind] = [(); 3].map(|()| p.label());
-    p.ldt(T6, T5, 0);
-    p.shr(T6, T6, 6);
-    p.and(T6, T6, 7);
-    p.mov(A5, ASKER);
-    p.mov(A4, 0);
-    p.bind(next);
-    // The entry in host memory is another one now.
-    p.rare(eq(T6, 0), |p| {
-        p.mov(R0, 1);
-        p.ret();
-    });
-    p.ldt(A3, T5, SGE + 2);
-    p.rare(geu(T3, A3), |p| {
-        p.bind(over);
-        p.sub(T3, T3, A3);
-        p.bind(behind);
-        p.add(T5, T5, 4);
-        p.sub(T6, T6, 1);
-        p.goto(next);
-    });
-    p.sub(A3, A3, T3);
-    p.rare(ltu(T4, A3), |p| p.mov(A3, T4));
-    p.ldt(A0, T5, SGE);
-    p.add(A1, A0, T3);
-    p.ldt(A0, T5, SGE + 1);
-    p.adc(A2, A0, 0);
-    p.ldt(A0, T5, SGE + 3);
-    p.call("region_local");
-    p.rare(ne(R0, 0), |p| p.ret());
-    p.if_(ne(T7, 0), |p| super::render::read(p, A3));
-    p.mov(T3, 0);
-    p.sub(T4, T4, A3);
-    p.goto_if(ne(T4, 0), behind);
-}
-
-/// A range of a region that the peer reads: the entry of the Read Request queue at T7, T3 bytes on, T4 bytes; R0..R2 as `region_remote`.
-pub(super) fn remote_source(p: &mut Asm) {
-    p.ldt(A0, T7, 6);
-    p.add(A1, A0, T3);
-    p.ldt(A0, T7, 7);
-    p.adc(A2, A0, 0);
-    p.ldt(A0, T7, 5);
-    p.mov(A3, T4);
-    p.mov(A4, access::REMOTE_READ);
-    p.mov(A5, ASKER);
-    p.call("region_remote");
-}
-
-/// A source that the peer was reading was revoked meanwhile: R0 = refusal. The Terminate brings back the Read Request as it stands after
-/// MSG_OFFSET bytes (RFC 5040 section 4.8).
-fn read_failed(p: &mut Asm, sizes: &Sizes) {
-    request(p, sizes, T7, MSG_REF);
-    p.ldi(W0, u32::from(control(Opcode::ReadRequest)) << 8 | 0x41);
-    p.shl(W0, W0, 16);
-    p.mov(W1, 0);
-    p.mov(W2, 1);
-    // The MSN follows from how many came behind it.
-    p.shr(T8, IRRQ, 16);
-    p.sub(T8, T8, MSG_REF);
-    p.and(T8, T8, 0xff);
-    p.sub(W3, MSN1, T8);
-    p.mov(W4, 0);
-    // Words of the entry as numbers of the request: both TOs move on, the size shrinks.
-    let number = |p: &mut Asm, to: u8| {
-        p.bswap(T8, T8);
-        p.stt(ZERO, t::FPDU + to, T8);
-    };
-    for (low, to) in [(2, 1), (6, 5)] {
-        p.ldt(T8, T7, low);
-        p.add(T9, T8, MSG_OFFSET);
-        p.ldt(T8, T7, low + 1);
-        p.adc(T8, T8, 0);
-        number(p, to);
-        p.mov(T8, T9);
-        number(p, to + 1);
-    }
-    for (from, to) in [(1, 0), (5, 4)] {
-        p.ldt(T8, T7, from);
-        number(p, to);
-    }
-    p.ldt(T8, T7, 4);
-    p.sub(T8, T8, MSG_OFFSET);
-    number(p, 3);
-    p.call("rdmap_refusal");
-    p.mov(A1, (UNTAGGED_LEN + ReadRequest::LEN) as u8);
-    p.call("detected");
 }
