@@ -112,7 +112,7 @@ fn live(
 ) -> Result<(), CommandError> {
     let stop = Stop::on_signals()?;
     let host = host(args, ip)?;
-    let mut end = End::new(&host.context, args, host.nic().is_none())?;
+    let mut end = End::new(&host.context, args, host.is_elsewhere())?;
     let worked = work(&host.context, &mut end, &host.patience(&stop, seconds));
     let aborted = if worked.is_err() { end.qp.abort() } else { Ok(()) };
     let finished = host.finish();

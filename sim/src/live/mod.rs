@@ -84,6 +84,11 @@ impl Host {
         Ok(Self { nic: None, context: Context::open_device(name, config)? })
     }
 
+    /// Whether the device is in another process, or on a bus.
+    pub fn is_elsewhere(&self) -> bool {
+        self.nic.is_none()
+    }
+
     /// The device on its port, if it is in this process.
     pub fn nic(&self) -> Option<MutexGuard<'_, Nic>> {
         self.nic.as_ref().map(|nic| nic.lock().unwrap_or_else(PoisonError::into_inner))
