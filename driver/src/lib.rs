@@ -1,5 +1,7 @@
 //! Ironwarp userspace driver: transports to a device, slow path, connection manager and verbs.
-#![forbid(unsafe_code)]
+//!
+//! Unsafe code is in two modules only, those that map memory: `transport::mapping` and `transport::vfio`.
+#![deny(unsafe_code)]
 
 pub mod cm;
 mod error;

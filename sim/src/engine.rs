@@ -2,7 +2,7 @@
 
 use crate::emulated::{Build, Emulated, Latency, Meter, Timed};
 use crate::model::{Model, ModelConfig};
-use crate::rtl::native::{Native, full_core};
+use crate::rtl::native::{FullCore, Native, full_core};
 use crate::rtl::pins::Rtl;
 use crate::rtl::verilated::{VerilateError, Verilated};
 use crate::rtl::{Pace, RtlConfig, RtlDevice};
@@ -121,12 +121,18 @@ impl Engine {
                 let core = full_core(&program);
                 let rtl: Box<dyn Rtl> = match self {
                     Engine::Rtl | Engine::RtlSettled => Box::new(Native::new(core)),
-                    _ => Box::new(Verilated::new(&rust_hdl::prelude::generate_verilog(&core))?),
+                    _ => Box::new(Verilated::new(full_verilog(&core))?),
                 };
                 Ok(Box::new(RtlDevice::new(rtl, program, config, dma)))
             }
         }
     }
+}
+
+/// The Verilog of the `full` core, generated once.
+fn full_verilog(core: &FullCore) -> &'static str {
+    static VERILOG: OnceLock<String> = OnceLock::new();
+    VERILOG.get_or_init(|| rust_hdl::prelude::generate_verilog(core))
 }
 
 /// A `full` device, but for what the model's configuration says.

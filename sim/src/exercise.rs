@@ -8,10 +8,11 @@ use crate::lab::Lab;
 use ironwarp_driver::Error;
 use ironwarp_driver::transport::Wait;
 use ironwarp_driver::verbs::{
-    Access, CompletionQueue, Data, FastRegion, FastRegister, MemoryRegion, MemoryWindow, Operation,
+    Access, CompletionQueue, Context, Data, FastRegion, FastRegister, MemoryRegion, MemoryWindow, Operation,
     ProtectionDomain, QpConfig, QueuePair, ReceiveRequest, SendRequest, Sge, WcOpcode, WcStatus,
     WorkCompletion,
 };
+use ironwarp_proto::abi::regs;
 use ironwarp_proto::rdmap;
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
@@ -111,6 +112,8 @@ struct Expected {
 
 /// One host with its memory and the copy of it.
 struct Side {
+    /// Set if the device is on real time.
+    live: Option<Context>,
     pd: ProtectionDomain,
     cq: CompletionQueue,
     qp: QueuePair,
@@ -157,7 +160,9 @@ impl Prepared {
         let all = Access::LOCAL_WRITE | Access::REMOTE_READ | Access::REMOTE_WRITE;
         let region = pd.register(memory, all | Access::REMOTE_ATOMIC | Access::BIND)?;
         let (window, fast) = (pd.alloc_window()?, pd.alloc_fast_region(FAST as u32)?);
+        let live = lab.is_live().then(|| lab.hosts[node].clone());
         Ok(Self(Side {
+            live,
             pd,
             cq,
             qp,
@@ -243,8 +248,9 @@ impl Exercise {
     pub fn finish(self, lab: &Lab) -> Result<(), ExerciseError> {
         use ironwarp_driver::verbs::QpState::Closed;
         self.sides[0].qp.disconnect()?;
+        let start = lab.hosts[0].now();
         while self.sides.iter().any(|side| side.qp.state() != Closed) {
-            if lab.hosts[0].wait(None)? == Wait::Idle {
+            if lab.wait(start, &[])? == Wait::Idle {
                 return Err(self.stuck(0));
             }
         }
@@ -329,6 +335,10 @@ impl Exercise {
         let Some(start) = side.take(&mut self.rng, room, 1) else { return Ok(None) };
         let sges = side.cut(&mut self.rng, start, room, 3)?;
         side.qp.post_receive(&ReceiveRequest::new(wr_id, sges))?;
+        if let Some(host) = &side.live {
+            // Doorbells of two devices race, and the message must not come first. A read is behind all writes of its device.
+            host.hw().read(regs::ID)?;
+        }
         let mut expected = plain(wr_id, WcOpcode::Receive, len, &side.qp);
         completion(&mut expected);
         side.receives.push_back(Expected { kind, completion: expected });
@@ -526,6 +536,7 @@ impl Exercise {
 
     /// Wait until everything posted is complete, and check each completion.
     fn settle(&mut self, lab: &Lab) -> Result<(), ExerciseError> {
+        let start = lab.hosts[0].now();
         loop {
             for me in 0..2 {
                 while let Some(completion) = self.sides[me].cq.poll() {
@@ -538,7 +549,8 @@ impl Exercise {
             }
             let broken =
                 self.sides.iter().any(|side| side.qp.state() != ironwarp_driver::verbs::QpState::Rts);
-            if lab.hosts[0].wait(None)? == Wait::Idle || broken {
+            let queues = self.sides.each_ref().map(|side| &side.cq);
+            if lab.wait(start, &queues)? == Wait::Idle || broken {
                 return Err(self.stuck(missing));
             }
         }

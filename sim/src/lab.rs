@@ -6,9 +6,11 @@ use crate::link::LinkConfig;
 use crate::model::ModelConfig;
 use crate::pcap::PcapWriter;
 use crate::world::{World, WorldError};
+use ironwarp_driver::Error;
 use ironwarp_driver::cm::{AcceptParams, ConnectError, ConnectParams, Established, RtrSet};
-use ironwarp_driver::transport::{Fabric, HostMemory, InProcess, Transport};
-use ironwarp_driver::verbs::{Context, ContextConfig, QueuePair};
+use ironwarp_driver::transport::{DeviceName, Fabric, HostMemory, InProcess, Transport, Wait};
+use ironwarp_driver::verbs::{CompletionQueue, Context, ContextConfig, Notify, QueuePair};
+use ironwarp_proto::pins::Nanos;
 use ironwarp_proto::wire::eth::MacAddr;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,9 +29,9 @@ pub enum LabError {
     #[error("cannot open device {name}: {error}")]
     Open {
         /// Name of the node.
-        name: &'static str,
+        name: String,
         /// What the driver says.
-        error: ironwarp_driver::Error,
+        error: Error,
     },
     /// A connection.
     #[error("cannot connect the hosts: {0}")]
@@ -47,6 +49,9 @@ pub struct Connection {
     /// Use markers in both directions.
     pub markers: bool,
 }
+
+/// Longest wait on real devices for something that must happen, ns: every retransmission that can help has then been made.
+const PATIENCE: Nanos = 60_000_000_000;
 
 /// Names of the two nodes.
 pub const NAMES: [&str; 2] = ["left", "right"];
@@ -66,9 +71,21 @@ pub struct LabConfig {
     pub device: ModelConfig,
 }
 
+impl LabConfig {
+    /// How the driver of host `node` opens its device.
+    fn host(&self, node: usize) -> ContextConfig {
+        let mac = MacAddr([2, 0x1a, 0xce, 0, 0, 1 + node as u8]);
+        let seed = self.seed.wrapping_mul(2).wrapping_add(node as u64);
+        ContextConfig::new(mac, address(node)).mtu(self.mtu).seed(seed)
+    }
+}
+
 /// Two hosts.
 pub struct Lab {
+    /// Empty if the devices are elsewhere.
     world: Arc<Mutex<World>>,
+    /// The devices are on real time: only armed queues tell of completions, and nothing ever is idle.
+    live: bool,
     /// What their devices do, if the engine tells.
     pub meters: [Arc<Meter>; 2],
     /// Their drivers.
@@ -99,13 +116,39 @@ impl Lab {
         let transports = InProcess::attach_all(fabric, memories.to_vec());
         let open = |node: usize| {
             let transport: Arc<dyn Transport> = transports[node].clone();
-            let mac = MacAddr([2, 0x1a, 0xce, 0, 0, 1 + node as u8]);
-            let own = ContextConfig::new(mac, address(node))
-                .mtu(config.mtu)
-                .seed(config.seed.wrapping_mul(2).wrapping_add(node as u64));
-            Context::open(transport, own).map_err(|error| LabError::Open { name: NAMES[node], error })
+            let opened = Context::open(transport, config.host(node));
+            opened.map_err(|error| LabError::Open { name: NAMES[node].into(), error })
         };
-        Ok(Self { hosts: [open(0)?, open(1)?], meters, world })
+        Ok(Self { hosts: [open(0)?, open(1)?], meters, world, live: false })
+    }
+
+    /// Two hosts on devices that are elsewhere and can reach one another; of the configuration, the link and the size of the
+    /// devices mean nothing.
+    pub fn on_devices(names: [&DeviceName; 2], config: &LabConfig) -> Result<Self, LabError> {
+        let open = |node: usize| {
+            let opened = Context::open_device(names[node], config.host(node));
+            opened.map_err(|error| LabError::Open { name: names[node].to_string(), error })
+        };
+        let hosts = [open(0)?, open(1)?];
+        let world = Arc::new(Mutex::new(World::new(config.seed)));
+        Ok(Self { hosts, meters: Default::default(), world, live: true })
+    }
+
+    /// Whether the devices are on real time.
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// Let time pass until something happened. `Idle` if nothing can happen any more; on real time, if nothing has
+    /// completed `queues` since `start` for so long that nothing will.
+    pub fn wait(&self, start: Nanos, queues: &[&CompletionQueue]) -> Result<Wait, Error> {
+        if self.live {
+            queues.iter().try_for_each(|cq| cq.arm(Notify::Any))?;
+            if self.hosts[0].now().saturating_sub(start) > PATIENCE {
+                return Ok(Wait::Idle);
+            }
+        }
+        self.hosts[0].wait(None)
     }
 
     /// Connect two queue pairs, the first as initiator, in the peer-to-peer model so that both may send at once.

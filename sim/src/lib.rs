@@ -12,4 +12,6 @@ pub mod live;
 pub mod model;
 pub mod pcap;
 pub mod rtl;
+pub mod serve;
+pub mod vfio_user;
 pub mod world;

@@ -1,49 +1,7 @@
 //! The `ironwarp` command.
 
-use clap::{Parser, Subcommand};
-use ironwarp_sim::cmd::{decode, demo, options::CommandError, perf, registers, rping};
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
-
-/// Ironwarp, an open iWARP RNIC: golden model, driver and tools. Without a command, `demo` runs.
-#[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
-struct Cli {
-    #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    demo: demo::Args,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    Demo(demo::Args),
-    Rping(rping::Args),
-    Perf(perf::Args),
-    Decode(decode::Args),
-    Registers(registers::Args),
-}
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    // What the driver has to say beside results: warnings, or what RUST_LOG asks for.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    match run(cli.command.unwrap_or(Command::Demo(cli.demo))) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run(command: Command) -> Result<(), CommandError> {
-    match command {
-        Command::Demo(args) => demo::run(&args),
-        Command::Rping(args) => rping::run(&args),
-        Command::Perf(args) => perf::run(&args),
-        Command::Decode(args) => Ok(decode::run(&args)?),
-        Command::Registers(args) => registers::run(&args),
-    }
+    ironwarp_sim::cmd::main()
 }

@@ -253,6 +253,11 @@ impl World {
         })
     }
 
+    /// Time of the next event, for those who pace the world by a clock.
+    pub fn next_event(&self) -> Option<Nanos> {
+        self.next().map(|(at, _)| at)
+    }
+
     /// The next event and its time.
     fn next(&self) -> Option<(Nanos, Due)> {
         let mut next = self.arrivals.peek().map(|Reverse(arrival)| (arrival.at, Due::Arrival));

@@ -3,10 +3,19 @@
 //! Everything above this trait runs unchanged on a model in the same process, on RTL, or on a board.
 
 mod in_process;
+mod iova;
+pub mod mapping;
 mod memory;
+mod name;
+mod reactor;
+mod vfio;
+pub mod vfio_user;
 
 pub use in_process::{Fabric, InProcess, Step};
 pub use memory::{DmaBuffer, DmaMemory, HostMemory};
+pub use name::{BadDeviceName, DEVICE_VARIABLE, DeviceName, PciAddress};
+pub use vfio::Vfio;
+pub use vfio_user::VfioUser;
 
 use ironwarp_proto::pins::Nanos;
 use std::sync::Weak;
@@ -15,6 +24,17 @@ use thiserror::Error;
 /// Why a transport could not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TransportError {
+    /// The device cannot be opened.
+    #[error("cannot open {device}: {reason}")]
+    Open {
+        /// Its name.
+        device: String,
+        /// What stands in the way, and what to do.
+        reason: String,
+    },
+    /// The device, or who serves it, refused something; it can still be used.
+    #[error("the device refused: {0}")]
+    Refused(String),
     /// The device is gone or the path to it broke.
     #[error("the device is gone: {0}")]
     Gone(String),

@@ -10,7 +10,7 @@ use crate::cm::Handler;
 use crate::error::Error;
 use crate::hw::{Counters, DeviceAttributes, Hw, RawHandler, TcpTiming};
 use crate::sync::lock;
-use crate::transport::{Service, Transport, Wait};
+use crate::transport::{DeviceName, Service, Transport, Wait};
 use ironwarp_proto::abi::queue::LOG2_MAX;
 use ironwarp_proto::pins::Nanos;
 use ironwarp_proto::wire::eth::MacAddr;
@@ -126,6 +126,11 @@ impl Context {
         lock(&device.routine).handler = Some(Box::new(Handler(Arc::clone(device.manager()))));
         device.hw.enable()?;
         Ok(Self { device })
+    }
+
+    /// Open the device with this name, [`Context::open`] behind [`DeviceName::open`].
+    pub fn open_device(name: &DeviceName, config: ContextConfig) -> Result<Self, Error> {
+        Self::open(name.open()?, config)
     }
 
     /// What the device can do.

@@ -1,6 +1,6 @@
 //! `ironwarp demo`: two RNICs do everything there is, and every byte is checked.
 
-use super::options::{CommandError, RunOptions};
+use super::options::{CommandError, DeviceOptions, RunOptions};
 use crate::exercise::{Exercise, Kind, MAX_MESSAGE, Prepared, Round, Tally, memory_for};
 use crate::lab::Lab;
 use crate::limit::Traffic;
@@ -9,12 +9,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use ironwarp_proto::abi::regs::Counter;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Rate of the link, bit/s.
 const RATE: u64 = 1_000_000_000;
 
 /// Two RNICs on a 1 Gb/s link do every verb in both directions, each verified byte for byte,
-/// on a clean link and on one with losses and reordering.
+/// on a clean link and on one with losses and reordering; or between two devices elsewhere (--device A,B).
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Rounds of operations on each link.
@@ -24,19 +25,22 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    device: DeviceOptions,
+    #[command(flatten)]
     run: RunOptions,
 }
 
 /// What one link saw.
 #[derive(Debug, Serialize)]
 struct Report {
-    link: &'static str,
+    link: String,
     operations: u64,
     payload_bytes: u64,
+    /// Time of the device: simulated, or that of the clock for devices elsewhere, whose link is not known.
     sim_seconds: f64,
     goodput_bps: f64,
-    limit_bps: f64,
-    ratio_to_limit: f64,
+    limit_bps: Option<f64>,
+    ratio_to_limit: Option<f64>,
     retransmissions: u64,
     frames: u64,
     frames_lost: u64,
@@ -45,7 +49,7 @@ struct Report {
     errors: Vec<String>,
 }
 
-/// Both links.
+/// All links.
 #[derive(Debug, Serialize)]
 struct Summary {
     runs: Vec<Report>,
@@ -55,23 +59,15 @@ struct Summary {
 
 /// Run the command; wrong results make it fail.
 pub fn run(args: &Args) -> Result<(), CommandError> {
-    let links = [
-        ("clean", LinkConfig::default()),
-        ("1 % lost, 2 % reordered", LinkConfig { loss: 0.01, reorder: 0.02, ..LinkConfig::default() }),
-    ];
-    let bar = progress(args, links.len() as u64);
-    let (mut runs, mut captures) = (Vec::new(), Vec::new());
-    for (index, (name, link)) in links.into_iter().enumerate() {
-        bar.set_message(name);
-        let link = LinkConfig { rate_bps: Some(RATE), ..link };
-        let mut options = args.run.clone();
-        // One capture a link: the second gets a name of its own.
-        if index > 0 {
-            options.pcap = options.pcap.map(|path| path.with_extension("lossy.pcapng"));
+    let mut captures = Vec::new();
+    let (runs, bar) = match args.device.pair()? {
+        Some(names) => {
+            let bar = progress(args, 1);
+            let link = names.map(ToString::to_string).join(" and ");
+            (vec![one(args, args.run.lab_on(names)?, link, &bar)?], bar)
         }
-        captures.extend(options.pcap.clone());
-        runs.push(one(args, &options, name, link, &bar)?);
-    }
+        None => simulated(args, &mut captures)?,
+    };
     bar.finish_and_clear();
     let operations = runs.iter().map(|run| run.operations).sum();
     let errors: usize = runs.iter().map(|run| run.errors.len()).sum();
@@ -88,6 +84,27 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     if errors == 0 { Ok(()) } else { Err(CommandError::Failed(format!("{errors} results were wrong"))) }
 }
 
+/// Between models in this process, on a link with faults and on one without.
+fn simulated(args: &Args, captures: &mut Vec<PathBuf>) -> Result<(Vec<Report>, ProgressBar), CommandError> {
+    let links = [
+        ("clean", LinkConfig::default()),
+        ("1 % lost, 2 % reordered", LinkConfig { loss: 0.01, reorder: 0.02, ..LinkConfig::default() }),
+    ];
+    let (bar, mut runs) = (progress(args, links.len() as u64), Vec::new());
+    for (index, (name, link)) in links.into_iter().enumerate() {
+        bar.set_message(name);
+        let mut options = args.run.clone();
+        // One capture a link: the second gets a name of its own.
+        if index > 0 {
+            options.pcap = options.pcap.map(|path| path.with_extension("lossy.pcapng"));
+        }
+        captures.extend(options.pcap.clone());
+        let lab = options.lab(LinkConfig { rate_bps: Some(RATE), ..link })?;
+        runs.push(one(args, lab, format!("1 Gb/s link, {name}"), &bar)?);
+    }
+    Ok((runs, bar))
+}
+
 /// A bar on standard error, if that is a terminal.
 fn progress(args: &Args, links: u64) -> ProgressBar {
     let bar = if args.json { ProgressBar::hidden() } else { ProgressBar::new(links * args.rounds) };
@@ -95,14 +112,8 @@ fn progress(args: &Args, links: u64) -> ProgressBar {
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-fn one(
-    args: &Args,
-    options: &RunOptions,
-    name: &'static str,
-    link: LinkConfig,
-    bar: &ProgressBar,
-) -> Result<Report, CommandError> {
-    let lab = options.lab(link)?;
+fn one(args: &Args, lab: Lab, link: String, bar: &ProgressBar) -> Result<Report, CommandError> {
+    let options = &args.run;
     let memory = memory_for(MAX_MESSAGE);
     let sides = [Prepared::new(&lab, 0, memory)?, Prepared::new(&lab, 1, memory)?];
     lab.connect([sides[0].qp(), sides[1].qp()], &options.connection())?;
@@ -121,7 +132,7 @@ fn one(
     }
     exercise.compare_all()?;
     let sim_seconds = (lab.hosts[0].now() - start) as f64 / 1e9;
-    let report = report(&lab, name, options, &mut exercise, sim_seconds)?;
+    let report = report(&lab, link, options, &mut exercise, sim_seconds)?;
     exercise.finish(&lab)?;
     lab.world().finish_capture()?;
     Ok(report)
@@ -129,7 +140,7 @@ fn one(
 
 fn report(
     lab: &Lab,
-    link: &'static str,
+    link: String,
     options: &RunOptions,
     exercise: &mut Exercise,
     sim_seconds: f64,
@@ -137,11 +148,14 @@ fn report(
     let traffic =
         Traffic { message: 1 << 30, tagged: true, mtu: options.mtu, markers: options.markers.is_on() };
     let share = f64::from(traffic.message) * 8.0 / traffic.bits_per_message();
-    let (payload_bytes, limit_bps) = (exercise.bytes(), 2.0 * share * RATE as f64);
+    let payload_bytes = exercise.bytes();
+    let limit_bps = (!lab.is_live()).then_some(2.0 * share * RATE as f64);
     let goodput_bps = payload_bytes as f64 * 8.0 / sim_seconds;
-    let mut retransmissions = 0;
+    let (mut retransmissions, mut frames) = (0, 0);
     for host in &lab.hosts {
-        retransmissions += host.counters()?.get(Counter::Retransmits);
+        let counters = host.counters()?;
+        retransmissions += counters.get(Counter::Retransmits);
+        frames += counters.get(Counter::TxFrames);
     }
     let world = lab.world();
     let stats = [0, 1].map(|node| world.stats(node).unwrap_or_default().sent);
@@ -154,9 +168,9 @@ fn report(
         sim_seconds,
         goodput_bps,
         limit_bps,
-        ratio_to_limit: goodput_bps / limit_bps,
+        ratio_to_limit: limit_bps.map(|limit| goodput_bps / limit),
         retransmissions,
-        frames: sum(|link| link.frames),
+        frames,
         frames_lost: sum(|link| link.lost),
         frames_reordered: sum(|link| link.reordered),
         by_operation: names.collect(),
@@ -165,22 +179,19 @@ fn report(
 }
 
 fn print(report: &Report) {
-    println!("1 Gb/s link, {}", report.link);
+    println!("{}", report.link);
     println!("  {:<24} {:>10} {:>14} {:>10}", "operation", "verified", "bytes", "largest");
     for (name, tally) in &report.by_operation {
         println!("  {name:<24} {:>10} {:>14} {:>10}", tally.operations, tally.bytes, tally.largest);
     }
     println!("  {:<24} {:>10} {:>14}", "all", report.operations, report.payload_bytes);
-    println!(
-        "  {:.3} s on the link, goodput {:.1} Mbit/s both ways = {:.1} % of the limit",
-        report.sim_seconds,
-        report.goodput_bps / 1e6,
-        100.0 * report.ratio_to_limit
-    );
-    println!(
-        "  {} frames, {} lost, {} reordered, {} segments retransmitted",
-        report.frames, report.frames_lost, report.frames_reordered, report.retransmissions
-    );
+    let share = report.ratio_to_limit.map(|ratio| format!(" = {:.1} % of the limit", 100.0 * ratio));
+    let (goodput, share) = (report.goodput_bps / 1e6, share.unwrap_or_default());
+    println!("  {:.3} s, goodput {goodput:.1} Mbit/s both ways{share}", report.sim_seconds);
+    // What happened on a link elsewhere is not known here.
+    let faults = format!("{} lost, {} reordered, ", report.frames_lost, report.frames_reordered);
+    let faults = if report.limit_bps.is_some() { faults } else { String::new() };
+    println!("  {} frames, {faults}{} segments retransmitted", report.frames, report.retransmissions);
     for error in report.errors.iter().take(10) {
         println!("  WRONG: {error}");
     }

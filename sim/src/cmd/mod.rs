@@ -1,8 +1,66 @@
-//! The subcommands of `ironwarp`, one a file.
+//! The command line of `ironwarp`, and its subcommands, one a file.
 
 pub mod decode;
 pub mod demo;
+pub mod nic;
 pub mod options;
 pub mod perf;
 pub mod registers;
 pub mod rping;
+pub mod switch;
+pub mod vfio_user;
+
+use clap::{Parser, Subcommand};
+use options::CommandError;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// Ironwarp, an open iWARP RNIC: golden model, driver and tools. Without a command, `demo` runs.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    demo: demo::Args,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Demo(demo::Args),
+    Nic(nic::Args),
+    Switch(switch::Args),
+    Rping(rping::Args),
+    Perf(perf::Args),
+    Decode(decode::Args),
+    Registers(registers::Args),
+    VfioUser(vfio_user::Args),
+}
+
+/// Do what the command line says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // What the driver has to say beside results: warnings, or what RUST_LOG asks for.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(cli.command.unwrap_or(Command::Demo(cli.demo))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), CommandError> {
+    match command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Nic(args) => nic::run(&args),
+        Command::Switch(args) => switch::run(&args),
+        Command::Rping(args) => rping::run(&args),
+        Command::Perf(args) => perf::run(&args),
+        Command::Decode(args) => Ok(decode::run(&args)?),
+        Command::Registers(args) => registers::run(&args),
+        Command::VfioUser(args) => vfio_user::run(&args),
+    }
+}

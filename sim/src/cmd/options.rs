@@ -3,9 +3,15 @@
 use crate::engine::{Engine, EngineError};
 use crate::lab::{Connection, Lab, LabConfig, LabError};
 use crate::link::LinkConfig;
+use crate::live::Ether;
+use crate::live::ether::OpenError;
 use crate::model::ModelConfig;
 use crate::pcap::{CaptureError, PcapWriter};
+use crate::vfio_user::ServerError;
 use clap::{Args, ValueEnum};
+use ironwarp_driver::transport::{DEVICE_VARIABLE, DeviceName};
+use ironwarp_proto::wire::eth::MacAddr;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use thiserror::Error;
 
@@ -23,6 +29,20 @@ impl Switch {
     pub fn is_on(self) -> bool {
         self == Switch::On
     }
+}
+
+/// The Ethernet of a NIC in this process, and its addresses there.
+#[derive(Debug, Clone, Args)]
+pub struct EtherOptions {
+    /// Ethernet of the RNIC: `unix:LOCAL,REMOTE`, `tap:NAME` or `udp:LOCAL,REMOTE`.
+    #[arg(long, value_name = "ETHER")]
+    pub ether: Option<Ether>,
+    /// MAC address of the RNIC.
+    #[arg(long, default_value = "02:1a:ce:00:00:01")]
+    pub mac: MacAddr,
+    /// IPv4 address of the RNIC; a server has that of --listen.
+    #[arg(long)]
+    pub ip: Option<Ipv4Addr>,
 }
 
 /// Rate of the link.
@@ -85,11 +105,64 @@ impl RunOptions {
     /// Two hosts on such devices with this link between them.
     pub fn lab(&self, link: LinkConfig) -> Result<Lab, CommandError> {
         let capture = self.pcap.as_ref().map(PcapWriter::create).transpose()?;
+        Ok(Lab::new(&self.config(link), capture)?)
+    }
+
+    /// Two hosts on these devices.
+    pub fn lab_on(&self, devices: [&DeviceName; 2]) -> Result<Lab, CommandError> {
+        self.check_elsewhere()?;
+        Ok(Lab::on_devices(devices, &self.config(LinkConfig::default()))?)
+    }
+
+    /// An error if something is asked for that only a device in this process can do.
+    pub fn check_elsewhere(&self) -> Result<(), CommandError> {
+        let failed = |text: &str| Err(CommandError::Failed(text.into()));
+        if self.pcap.is_some() {
+            return failed("the frames of devices elsewhere cannot be captured here: leave out --pcap");
+        }
+        if self.engine != Engine::default() {
+            return failed("the engine of devices elsewhere is chosen where they are: leave out --engine");
+        }
+        Ok(())
+    }
+
+    fn config(&self, link: LinkConfig) -> LabConfig {
         let device = ModelConfig::default();
-        Ok(Lab::new(
-            &LabConfig { link, mtu: self.mtu, seed: self.seed, engine: self.engine, device },
-            capture,
-        )?)
+        LabConfig { link, mtu: self.mtu, seed: self.seed, engine: self.engine, device }
+    }
+}
+
+/// Which devices to use.
+#[derive(Debug, Clone, Args)]
+pub struct DeviceOptions {
+    /// Devices: model, vfio-user:PATH or vfio:0000:01:00.0; several are separated by commas.
+    #[arg(long = "device", value_name = "NAME", value_delimiter = ',', env = DEVICE_VARIABLE)]
+    names: Vec<DeviceName>,
+}
+
+impl DeviceOptions {
+    /// Two devices elsewhere, or `None` for two models in this process.
+    pub fn pair(&self) -> Result<Option<[&DeviceName; 2]>, CommandError> {
+        match self.names.as_slice() {
+            [] | [DeviceName::Model] => Ok(None),
+            [left, right] if left == right => {
+                Err(CommandError::Failed(format!("{left} is named twice: two devices are needed")))
+            }
+            [left, right] => Ok(Some([left, right])),
+            names => Err(CommandError::Failed(format!(
+                "{} devices are named, two are needed that reach one another: --device A,B",
+                names.len()
+            ))),
+        }
+    }
+
+    /// The one device, the model unless another one is named.
+    pub fn one(&self) -> Result<DeviceName, CommandError> {
+        match self.names.as_slice() {
+            [] => Ok(DeviceName::Model),
+            [name] => Ok(name.clone()),
+            names => Err(CommandError::Failed(format!("{} devices are named, one is needed", names.len()))),
+        }
     }
 }
 
@@ -163,6 +236,18 @@ pub enum CommandError {
     /// Decoding.
     #[error(transparent)]
     Decode(#[from] super::decode::DecodeError),
+    /// The Ethernet.
+    #[error(transparent)]
+    Ether(#[from] OpenError),
+    /// The socket of a device.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The time limit of the command has come.
+    #[error("the time limit has come; --timeout sets another")]
+    TimeLimit,
+    /// SIGINT or SIGTERM.
+    #[error("interrupted")]
+    Interrupted,
     /// Output.
     #[error("cannot write: {0}")]
     Output(#[from] std::io::Error),

@@ -10,28 +10,27 @@
 //!                                        <- Send (written)
 //! ```
 
-use super::options::{CommandError, LinkOptions, RunOptions};
+use super::options::{CommandError, DeviceOptions, EtherOptions, LinkOptions, RunOptions};
 use crate::lab::{self, Lab};
-use crate::live::{self, Ether};
+use crate::live::{Host, HostConfig, Patience, Stop};
 use clap::ArgGroup;
 use ironwarp_driver::cm::{AcceptParams, ConnectParams};
-use ironwarp_driver::transport::Wait;
+use ironwarp_driver::transport::{DEVICE_VARIABLE, DeviceName};
 use ironwarp_driver::verbs::{
-    Access, CompletionQueue, Context, MemoryRegion, QpConfig, QpState, QueuePair, ReceiveRequest,
-    RemoteAddress, SendRequest, WcOpcode, WcStatus, WorkCompletion,
+    Access, CompletionQueue, Context, ContextConfig, MemoryRegion, Notify, QpConfig, QpState, QueuePair,
+    ReceiveRequest, RemoteAddress, SendRequest, WcOpcode, WcStatus, WorkCompletion,
 };
-use ironwarp_proto::wire::eth::MacAddr;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Ping with RDMA, wire-compatible with rdma-core's rping. Without --listen and --connect both ends run in this process.
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("end").args(["listen", "connect"]))]
 pub struct Args {
-    /// Be the server at this address of the RNIC; needs --ether.
-    #[arg(long, value_name = "ADDR:PORT", requires = "ether")]
+    /// Be the server at this address of the RNIC; needs --ether, or --device with one RNIC.
+    #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddrV4>,
-    /// Be the client of the server there; needs --ether and --ip.
-    #[arg(long, value_name = "ADDR:PORT", requires_all = ["ether", "ip"])]
+    /// Be the client of the server there; needs --ip, and --ether, or --device with one RNIC.
+    #[arg(long, value_name = "ADDR:PORT", requires = "ip")]
     connect: Option<SocketAddrV4>,
     /// Pings; the server serves until the client closes.
     #[arg(long, default_value_t = 10)]
@@ -42,15 +41,13 @@ pub struct Args {
     /// Compare what comes back.
     #[arg(long)]
     verify: bool,
-    /// Ethernet of the RNIC: `unix:LOCAL,REMOTE`, Unix datagram sockets, one frame a datagram.
-    #[arg(long, value_name = "ETHER", requires = "end")]
-    ether: Option<Ether>,
-    /// MAC address of the RNIC.
-    #[arg(long, default_value = "02:1a:ce:00:00:01")]
-    mac: MacAddr,
-    /// IPv4 address of the RNIC; a server has that of --listen.
-    #[arg(long)]
-    ip: Option<std::net::Ipv4Addr>,
+    /// Give up, in order, after so many seconds; 0 is never. 60 for a client, never for a server unless it is given.
+    #[arg(long, value_name = "SECONDS", requires = "end")]
+    timeout: Option<u64>,
+    #[command(flatten)]
+    ether: EtherOptions,
+    #[command(flatten)]
+    device: DeviceOptions,
     #[command(flatten)]
     link: LinkOptions,
     #[command(flatten)]
@@ -61,35 +58,67 @@ pub struct Args {
 const PORT: u16 = 7174;
 /// Bytes of the message that names a buffer.
 const INFO: usize = 16;
+/// How long a client tries, seconds.
+const CLIENT_SECONDS: u64 = 60;
+/// How long a peer may take to close, nanoseconds.
+const CLOSING: u64 = 5_000_000_000;
 
 /// Run the command.
 pub fn run(args: &Args) -> Result<(), CommandError> {
-    match (&args.ether, args.listen, args.connect) {
-        (Some(ether), Some(address), _) => {
-            let context = live::open(ether, args.mac, *address.ip(), &args.run)?;
-            let mut end = End::new(&context, args)?;
-            let listener = context.listen(address.port(), 4)?;
-            println!("rping: listening at {}", listener.local());
-            let request = listener.wait(None)?;
-            println!("rping: connection from {}", request.peer());
-            request.accept(&end.qp, accept_params(args))?.wait(None)?;
-            serve(&context, &mut end)
+    match (args.listen, args.connect) {
+        (Some(address), _) => {
+            live(args, *address.ip(), args.timeout.unwrap_or(0), |context, end, patience| {
+                serve(context, end, patience, address.port(), args)
+            })
         }
-        (Some(ether), None, Some(address)) => {
-            let ip = args.ip.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED);
-            let context = live::open(ether, args.mac, ip, &args.run)?;
-            let mut end = End::new(&context, args)?;
-            end.qp.connect(address, connect_params(args))?.wait(None)?;
-            let mut client = Client::start(&mut end, args)?;
-            while !client.step(&mut end)? {
-                pass_time(&context)?;
-            }
-            end.close(&context)?;
-            client.report(args);
-            Ok(())
+        (None, Some(address)) => {
+            let ip = args.ether.ip.unwrap_or(Ipv4Addr::UNSPECIFIED);
+            live(args, ip, args.timeout.unwrap_or(CLIENT_SECONDS), |context, end, patience| {
+                ping(context, end, patience, address, args)
+            })
         }
-        _ => both(args),
+        (None, None) if args.ether.ether.is_some() => {
+            Err(CommandError::Failed("--ether needs --listen or --connect: one end runs elsewhere".into()))
+        }
+        (None, None) => both(args),
     }
+}
+
+/// The RNIC of one end: in this process on an Ethernet, or elsewhere.
+fn host(args: &Args, ip: Ipv4Addr) -> Result<Host, CommandError> {
+    let failed = |text: String| Err(CommandError::Failed(text));
+    let mac = args.ether.mac;
+    match (&args.ether.ether, args.device.one()?) {
+        (Some(ether), DeviceName::Model) => {
+            Host::open(&HostConfig::new(ether.clone(), mac, ip).with(&args.run))
+        }
+        (None, DeviceName::Model) => failed("--ether is missing, or --device with an RNIC elsewhere".into()),
+        (Some(_), name) => failed(format!(
+            "the Ethernet of {name} is chosen where the device is: leave out --ether, or --device and {DEVICE_VARIABLE}"
+        )),
+        (None, name) => {
+            args.run.check_elsewhere()?;
+            Host::on_device(&name, ContextConfig::new(mac, ip).mtu(args.run.mtu))
+        }
+    }
+}
+
+/// One end. Whatever happens, the peer hears of the end: a FIN, or a RST when something went wrong.
+fn live(
+    args: &Args,
+    ip: Ipv4Addr,
+    seconds: u64,
+    work: impl FnOnce(&Context, &mut End, &Patience) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    let stop = Stop::on_signals()?;
+    let host = host(args, ip)?;
+    let mut end = End::new(&host.context, args, host.is_elsewhere())?;
+    let worked = work(&host.context, &mut end, &host.patience(&stop, seconds));
+    let aborted = if worked.is_err() { end.qp.abort() } else { Ok(()) };
+    let finished = host.finish();
+    worked?;
+    aborted?;
+    finished
 }
 
 fn connect_params(args: &Args) -> ConnectParams {
@@ -100,18 +129,14 @@ fn accept_params(args: &Args) -> AcceptParams {
     AcceptParams { crc: args.run.crc.is_on(), markers: args.run.markers.is_on(), ..AcceptParams::default() }
 }
 
-/// Let something happen; when nothing can, the ping would never end.
-fn pass_time(context: &Context) -> Result<(), CommandError> {
-    match context.wait(None)? {
-        Wait::Idle => Err(CommandError::Failed("nothing happens any more, and a ping is missing".into())),
-        Wait::Progress | Wait::Deadline => Ok(()),
-    }
-}
-
 /// Server and client in this process.
 fn both(args: &Args) -> Result<(), CommandError> {
-    let lab: Lab = args.run.lab(args.link.link())?;
-    let (mut client_end, mut server_end) = (End::new(&lab.hosts[0], args)?, End::new(&lab.hosts[1], args)?);
+    let lab: Lab = match args.device.pair()? {
+        Some(names) => args.run.lab_on(names)?,
+        None => args.run.lab(args.link.link())?,
+    };
+    let end = |node: usize| End::new(&lab.hosts[node], args, lab.is_live());
+    let (mut client_end, mut server_end) = (end(0)?, end(1)?);
     let listener = lab.hosts[1].listen(PORT, 1)?;
     let server_address = SocketAddrV4::new(lab::address(1), PORT);
     let connecting = client_end.qp.connect(server_address, connect_params(args))?;
@@ -126,7 +151,8 @@ fn both(args: &Args) -> Result<(), CommandError> {
         if finished {
             break;
         }
-        pass_time(&lab.hosts[0])?;
+        server_end.arm()?;
+        client_end.wait(&lab.hosts[0], &Patience::default())?;
     }
     client_end.close(&lab.hosts[0])?;
     lab.world().finish_capture()?;
@@ -134,16 +160,47 @@ fn both(args: &Args) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Serve until the client closes.
-fn serve(context: &Context, end: &mut End) -> Result<(), CommandError> {
+/// Serve one client until it closes.
+fn serve(
+    context: &Context,
+    end: &mut End,
+    patience: &Patience,
+    port: u16,
+    args: &Args,
+) -> Result<(), CommandError> {
+    let listener = context.listen(port, 4)?;
+    println!("rping: listening at {}", listener.local());
+    let request = patience.wait_for(context, || Ok(listener.poll()))?;
+    println!("rping: connection from {}", request.peer());
+    let accepting = request.accept(&end.qp, accept_params(args))?;
+    patience.wait_for(context, || Ok(accepting.status().transpose()?))?;
     let mut server = Server::new();
     while end.qp.state() == QpState::Rts {
         server.step(end)?;
-        pass_time(context)?;
+        end.wait(context, patience)?;
     }
     server.step(end)?;
     end.close(context)?;
     println!("rping: {} pings served", server.served);
+    Ok(())
+}
+
+/// Ping the server there.
+fn ping(
+    context: &Context,
+    end: &mut End,
+    patience: &Patience,
+    server: SocketAddrV4,
+    args: &Args,
+) -> Result<(), CommandError> {
+    let connecting = end.qp.connect(server, connect_params(args))?;
+    patience.wait_for(context, || Ok(connecting.status().transpose()?))?;
+    let mut client = Client::start(end, args)?;
+    while !client.step(end)? {
+        end.wait(context, patience)?;
+    }
+    end.close(context)?;
+    client.report(args);
     Ok(())
 }
 
@@ -153,6 +210,8 @@ struct End {
     qp: QueuePair,
     memory: MemoryRegion,
     size: usize,
+    /// The device is in another process.
+    elsewhere: bool,
 }
 
 /// Offset of the peer's message.
@@ -161,7 +220,7 @@ const INBOX: usize = INFO;
 const SOURCE: usize = 2 * INFO;
 
 impl End {
-    fn new(context: &Context, args: &Args) -> Result<Self, CommandError> {
+    fn new(context: &Context, args: &Args, elsewhere: bool) -> Result<Self, CommandError> {
         let size = args.size as usize;
         let pd = context.alloc_pd()?;
         let cq = context.create_cq(16)?;
@@ -170,7 +229,7 @@ impl End {
         let room = size.max(65_536);
         let memory = pd.register(SOURCE + 2 * room, rights)?;
         let qp = pd.create_qp(&QpConfig::new(&cq, &cq).depths(16, 16))?;
-        let end = Self { cq, qp, memory, size: room };
+        let end = Self { cq, qp, memory, size: room, elsewhere };
         end.post_inbox()?;
         Ok(end)
     }
@@ -210,10 +269,19 @@ impl End {
         }
         Ok(None)
     }
+    /// Have the next completion interrupt if the device is elsewhere: only that ends a wait at once. (In a simulated world the
+    /// doorbell itself is an event, and time would stand still.)
+    fn arm(&self) -> Result<(), CommandError> {
+        if self.elsewhere { Ok(self.cq.arm(Notify::Any)?) } else { Ok(()) }
+    }
+    fn wait(&self, context: &Context, patience: &Patience) -> Result<(), CommandError> {
+        self.arm()?;
+        patience.wait(context)
+    }
     fn close(&self, context: &Context) -> Result<(), CommandError> {
         self.qp.disconnect()?;
         // A peer that never closes is not waited for for ever.
-        let deadline = context.now() + 5_000_000_000;
+        let deadline = context.now() + CLOSING;
         while matches!(self.qp.state(), QpState::Rts | QpState::Closing) && context.now() < deadline {
             context.wait(Some(deadline))?;
         }

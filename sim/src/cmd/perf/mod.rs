@@ -1,6 +1,8 @@
-//! `ironwarp perf`: throughput of one operation between two hosts.
+//! `ironwarp perf`: throughput of one operation between two hosts, and the latency of a device.
 
-use super::options::{CommandError, LinkOptions, RunOptions, peak_rss_bytes};
+mod device;
+
+use super::options::{CommandError, DeviceOptions, LinkOptions, RunOptions, peak_rss_bytes};
 use crate::emulated::{Cause, Meter, Spent};
 use crate::engine::Engine;
 use crate::lab::{Lab, NAMES};
@@ -29,9 +31,11 @@ pub enum Operation {
     Read,
     /// Atomic FetchAdd, 8 bytes.
     Atomic,
+    /// Latency of registers, doorbells and interrupt; takes --device and --iterations.
+    Device,
 }
 
-/// Measure the throughput of one operation.
+/// Measure the throughput of one operation, or how far away a device is.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The operation.
@@ -56,6 +60,8 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    device: DeviceOptions,
+    #[command(flatten)]
     link: LinkOptions,
     #[command(flatten)]
     run: RunOptions,
@@ -65,7 +71,7 @@ pub struct Args {
 #[derive(Debug, Serialize)]
 struct Report {
     op: String,
-    engine: &'static str,
+    engine: String,
     size: u32,
     messages: u64,
     payload_bytes: u64,
@@ -130,8 +136,19 @@ struct Side {
 
 /// Run the command.
 pub fn run(args: &Args) -> Result<(), CommandError> {
+    if args.op == Operation::Device {
+        return device::run(&args.device, args.iterations, args.json);
+    }
     let size = if args.op == Operation::Atomic { 8 } else { args.size };
-    let lab = args.run.lab(args.link.link())?;
+    let (lab, engine) = match args.device.pair()? {
+        None => (args.run.lab(args.link.link())?, args.run.engine.name().to_string()),
+        Some(_) if args.link.rate.bps().is_some() => {
+            return Err(CommandError::Failed(
+                "the link between devices elsewhere is not made here: leave out --link".into(),
+            ));
+        }
+        Some(names) => (args.run.lab_on(names)?, names.map(ToString::to_string).join(" and ")),
+    };
     let mut bench = Bench { args, size, sides: [side(&lab, 0, args, size)?, side(&lab, 1, args, size)?] };
     bench.connect(&lab)?;
     let before = retransmissions(&lab)?;
@@ -153,7 +170,7 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     let limit_bps = link_bps.map(|rate| limit(args, size) * rate as f64 * directions as f64);
     let report = Report {
         op: format!("{:?}", args.op).to_lowercase(),
-        engine: args.run.engine.name(),
+        engine,
         size,
         messages,
         payload_bytes,
@@ -166,7 +183,7 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         messages_per_second: messages as f64 / seconds,
         retransmissions,
         peak_rss_bytes: peak_rss_bytes(),
-        sequencer: (args.run.engine != Engine::Model)
+        sequencer: (args.run.engine != Engine::Model && !lab.is_live())
             .then(|| [0, 1].map(|node| Sequencer::new(&meters[node], &after[node], messages, sim_seconds))),
     };
     if args.json {
@@ -184,7 +201,7 @@ fn limit(args: &Args, size: u32) -> f64 {
         Operation::Write | Operation::Read => (size, true),
         Operation::Send => (size, false),
         // The requests are what fills the link.
-        Operation::Atomic => (AtomicRequest::LEN as u32, false),
+        Operation::Atomic | Operation::Device => (AtomicRequest::LEN as u32, false),
     };
     let traffic = Traffic { message, tagged, mtu: args.run.mtu, markers: args.run.markers.is_on() };
     f64::from(size) * 8.0 / traffic.bits_per_message()
@@ -258,17 +275,22 @@ impl Bench<'_> {
             Operation::Write => SendRequest::write(wr_id, sge(source)?, peer.remote(sink)?),
             Operation::Send => SendRequest::send(wr_id, sge(source)?),
             Operation::Read => SendRequest::read(wr_id, sge(sink)?, peer.remote(source)?),
-            Operation::Atomic => SendRequest::fetch_add(wr_id, sge(sink)?, peer.remote(source)?, 1),
+            Operation::Atomic | Operation::Device => {
+                SendRequest::fetch_add(wr_id, sge(sink)?, peer.remote(source)?, 1)
+            }
         })
     }
 
     fn transfer(&mut self, lab: &Lab) -> Result<(), CommandError> {
         let senders = 1 + usize::from(self.args.bidir);
         let (total, depth) = (self.args.iterations, u64::from(self.args.depth));
+        let mut moved = lab.hosts[0].now();
         loop {
             // Receivers come first: a sender never finds fewer buffers than it has messages outstanding.
             for me in (0..2).rev() {
-                self.reap(me)?;
+                if self.reap(me)? {
+                    moved = lab.hosts[0].now();
+                }
             }
             let mut finished = true;
             for me in 0..senders {
@@ -286,7 +308,7 @@ impl Bench<'_> {
             if finished {
                 return Ok(());
             }
-            if lab.hosts[0].wait(None)? == Wait::Idle {
+            if lab.wait(moved, &[&self.sides[0].cq, &self.sides[1].cq])? == Wait::Idle {
                 return Err(CommandError::Failed(
                     "nothing happens any more, and messages are missing".into(),
                 ));
@@ -294,8 +316,11 @@ impl Bench<'_> {
         }
     }
 
-    fn reap(&mut self, me: usize) -> Result<(), CommandError> {
+    /// Take what has completed; whether anything has.
+    fn reap(&mut self, me: usize) -> Result<bool, CommandError> {
+        let mut reaped = false;
         while let Some(completion) = self.sides[me].cq.poll() {
+            reaped = true;
             if completion.status != WcStatus::Ok {
                 return Err(CommandError::Failed(format!("a request failed: {completion:?}")));
             }
@@ -306,7 +331,7 @@ impl Bench<'_> {
                 self.sides[me].done[place] += 1;
             }
         }
-        Ok(())
+        Ok(reaped)
     }
 
     /// The last message of each direction arrived as it was sent.
@@ -317,7 +342,7 @@ impl Bench<'_> {
             let (from, to) = match self.args.op {
                 Operation::Write | Operation::Send => (me, peer),
                 Operation::Read => (peer, me),
-                Operation::Atomic => continue,
+                Operation::Atomic | Operation::Device => continue,
             };
             let (mut source, mut found) = (vec![0; len], vec![0; len]);
             self.sides[from].region.read(0, &mut source)?;
