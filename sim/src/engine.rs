@@ -117,7 +117,7 @@ impl Engine {
                     Engine::Rtl | Engine::RtlVerilated => Pace::Clocked { period_ps },
                     _ => Pace::Settled,
                 };
-                let config = RtlConfig { pace, dma_latency: LATENCY.memory.into() };
+                let config = RtlConfig { pace, dma_latency: LATENCY.memory };
                 let core = full_core(&program);
                 let rtl: Box<dyn Rtl> = match self {
                     Engine::Rtl | Engine::RtlSettled => Box::new(Native::new(core)),
