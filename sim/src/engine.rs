@@ -5,12 +5,14 @@ use crate::model::{Model, ModelConfig};
 use crate::rtl::native::{FullCore, Native, full_core};
 use crate::rtl::pins::Rtl;
 use crate::rtl::verilated::{VerilateError, Verilated};
-use crate::rtl::{Pace, RtlConfig, RtlDevice};
+use crate::rtl::{Compared, Comparison, Pace, RtlConfig, RtlDevice};
 use clap::ValueEnum;
 use ironwarp_micro::asm::{AsmError, Program};
 use ironwarp_micro::layout::Sizes;
 use ironwarp_micro::program::assemble;
 use ironwarp_proto::pins::{Device, Dma};
+use rust_hdl::prelude::generate_verilog;
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use thiserror::Error;
 
@@ -32,12 +34,12 @@ pub enum Engine {
     RtlVerilated,
     /// That with a clock as fast as the caller wants.
     RtlVerilatedSettled,
+    /// RustHDL's simulation and the Verilog side by side, every output compared in every cycle.
+    RtlCompared,
 }
 
 /// Name of the variable that chooses the engine of tests.
 pub const VARIABLE: &str = "IRONWARP_ENGINE";
-/// Half a microsecond at 62.5 MHz, as on a bus to memory that others use too.
-const LATENCY: Latency = Latency { memory: 32 };
 /// Words that T addresses reach.
 const TABLE_MAX: usize = 1 << 16;
 
@@ -46,7 +48,7 @@ const TABLE_MAX: usize = 1 << 16;
 pub enum EngineError {
     /// The variable names none.
     #[error(
-        "{VARIABLE} is '{0}'; give model, micro, timed, rtl, rtl-settled, rtl-verilated or rtl-verilated-settled"
+        "{VARIABLE} is '{0}'; give model, micro, timed, rtl, rtl-settled, rtl-verilated, rtl-verilated-settled or rtl-compared"
     )]
     Unknown(String),
     /// Too large.
@@ -55,6 +57,11 @@ pub enum EngineError {
     /// The program.
     #[error("the device's program cannot be assembled: {0}")]
     Program(#[from] AsmError),
+    /// The RTL is of one size.
+    #[error(
+        "the RTL is built as a full device: 64 QPs, 256 regions, 128 CQs, 16 SRQs, all features; use engine model or micro for other sizes"
+    )]
+    NotBuilt,
     /// The compiled Verilog.
     #[error(transparent)]
     Verilate(#[from] VerilateError),
@@ -70,6 +77,7 @@ impl Engine {
             Engine::RtlSettled => "rtl-settled",
             Engine::RtlVerilated => "rtl-verilated",
             Engine::RtlVerilatedSettled => "rtl-verilated-settled",
+            Engine::RtlCompared => "rtl-compared",
             Engine::Timed => "timed",
         }
     }
@@ -105,34 +113,61 @@ impl Engine {
                     return Err(EngineError::TooLarge(sizes.table()));
                 }
                 let build = Build { program: program(&sizes)?, sizes, meter };
+                let latency = Latency { memory: latency_cycles(config) };
                 Ok(match self {
-                    Engine::Timed => Box::new(Timed::new(&build, dma, LATENCY)),
+                    Engine::Timed => Box::new(Timed::new(&build, dma, latency)),
                     _ => Box::new(Emulated::new(&build, dma)),
                 })
             }
-            Engine::Rtl | Engine::RtlSettled | Engine::RtlVerilated | Engine::RtlVerilatedSettled => {
-                let program = program(&Sizes::FULL)?;
-                let period_ps = 1_000_000_000 / u64::from(Sizes::FULL.clock_khz);
+            Engine::Rtl
+            | Engine::RtlSettled
+            | Engine::RtlVerilated
+            | Engine::RtlVerilatedSettled
+            | Engine::RtlCompared => {
+                let sizes = sizes(config);
+                if (Sizes { clock_khz: Sizes::FULL.clock_khz, ..sizes }) != Sizes::FULL {
+                    return Err(EngineError::NotBuilt);
+                }
+                let program = program(&sizes)?;
                 let pace = match self {
-                    Engine::Rtl | Engine::RtlVerilated => Pace::Clocked { period_ps },
-                    _ => Pace::Settled,
+                    Engine::RtlSettled | Engine::RtlVerilatedSettled => Pace::Settled,
+                    _ => Pace::Clocked { period_ps: 1_000_000_000 / u64::from(sizes.clock_khz.max(1)) },
                 };
-                let config = RtlConfig { pace, dma_latency: LATENCY.memory };
+                let rtl_config = RtlConfig { pace, dma_latency: latency_cycles(config) };
                 let core = full_core(&program);
+                let verilated = || Verilated::new(&full_verilog(&core, &sizes));
                 let rtl: Box<dyn Rtl> = match self {
                     Engine::Rtl | Engine::RtlSettled => Box::new(Native::new(core)),
-                    _ => Box::new(Verilated::new(full_verilog(&core))?),
+                    Engine::RtlCompared => {
+                        let verilated = Box::new(verilated()?);
+                        Box::new(Compared::new(Box::new(Native::new(core)), verilated, comparison()))
+                    }
+                    _ => Box::new(verilated()?),
                 };
-                Ok(Box::new(RtlDevice::new(rtl, program, config, dma)))
+                Ok(Box::new(RtlDevice::new(rtl, program, rtl_config, dma)))
             }
         }
     }
 }
 
-/// The Verilog of the `full` core, generated once.
-fn full_verilog(core: &FullCore) -> &'static str {
+/// Latency of host memory in core cycles.
+fn latency_cycles(config: &ModelConfig) -> u64 {
+    u64::from(config.dma_latency_ns) * u64::from(config.clock_khz) / 1_000_000
+}
+
+/// What all devices of engine rtl-compared in this process have seen.
+pub fn comparison() -> Arc<Comparison> {
+    static SEEN: OnceLock<Arc<Comparison>> = OnceLock::new();
+    Arc::clone(SEEN.get_or_init(Arc::default))
+}
+
+/// The Verilog of a core with the program for these sizes; that of the `full` one is generated once.
+fn full_verilog(core: &FullCore, sizes: &Sizes) -> Cow<'static, str> {
     static VERILOG: OnceLock<String> = OnceLock::new();
-    VERILOG.get_or_init(|| rust_hdl::prelude::generate_verilog(core))
+    if *sizes == Sizes::FULL {
+        return VERILOG.get_or_init(|| generate_verilog(core)).as_str().into();
+    }
+    generate_verilog(core).into()
 }
 
 /// A `full` device, but for what the model's configuration says.

@@ -31,6 +31,7 @@ const CONFIG: ModelConfig = ModelConfig {
         | features::SRQ
         | features::WINDOWS,
     clock_khz: 62_500,
+    dma_latency_ns: 500,
 };
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
 

@@ -1,6 +1,7 @@
 //! `ironwarp demo`: two RNICs do everything there is, and every byte is checked.
 
 use super::options::{CommandError, DeviceOptions, RunOptions};
+use crate::engine::Engine;
 use crate::exercise::{Exercise, Kind, MAX_MESSAGE, Prepared, Round, Tally, memory_for};
 use crate::lab::Lab;
 use crate::limit::Traffic;
@@ -18,9 +19,9 @@ const RATE: u64 = 1_000_000_000;
 /// on a clean link and on one with losses and reordering; or between two devices elsewhere (--device A,B).
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Rounds of operations on each link.
-    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..))]
-    rounds: u64,
+    /// Rounds of operations on each link; 400 with the model, fewer with slower engines.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    rounds: Option<u64>,
     /// One JSON object in place of the tables.
     #[arg(long)]
     json: bool,
@@ -55,6 +56,30 @@ struct Summary {
     runs: Vec<Report>,
     operations: u64,
     errors: usize,
+}
+
+impl Args {
+    /// What an engine does in a minute or two at most.
+    fn rounds(&self) -> u64 {
+        self.rounds.unwrap_or(match self.run.engine {
+            Engine::Model => 400,
+            Engine::Micro | Engine::Timed => 40,
+            Engine::RtlVerilated | Engine::RtlVerilatedSettled => 8,
+            Engine::Rtl | Engine::RtlSettled | Engine::RtlCompared => 2,
+        })
+    }
+
+    /// Round number `round`: mostly many small and middle-sized messages, now and then the largest.
+    fn round(&self, round: u64) -> Round {
+        if matches!(self.run.engine, Engine::Rtl | Engine::RtlSettled | Engine::RtlCompared) {
+            return Round { operations: 8, max_message: 4096 };
+        }
+        match round % 4 {
+            3 => Round { operations: 4, max_message: MAX_MESSAGE },
+            1 => Round { operations: 12, max_message: 4096 },
+            _ => Round { operations: 12, max_message: 256 << 10 },
+        }
+    }
 }
 
 /// Run the command; wrong results make it fail.
@@ -107,7 +132,7 @@ fn simulated(args: &Args, captures: &mut Vec<PathBuf>) -> Result<(Vec<Report>, P
 
 /// A bar on standard error, if that is a terminal.
 fn progress(args: &Args, links: u64) -> ProgressBar {
-    let bar = if args.json { ProgressBar::hidden() } else { ProgressBar::new(links * args.rounds) };
+    let bar = if args.json { ProgressBar::hidden() } else { ProgressBar::new(links * args.rounds()) };
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} rounds, {msg}");
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
@@ -120,14 +145,8 @@ fn one(args: &Args, lab: Lab, link: String, bar: &ProgressBar) -> Result<Report,
     let [left, right] = sides;
     let mut exercise = Exercise::new(left, right, options.seed);
     let start = lab.hosts[0].now();
-    for round in 0..args.rounds {
-        // Mostly many small and middle-sized messages, now and then the largest.
-        let round = match round % 4 {
-            3 => Round { operations: 4, max_message: MAX_MESSAGE },
-            1 => Round { operations: 12, max_message: 4096 },
-            _ => Round { operations: 12, max_message: 256 << 10 },
-        };
-        exercise.round(&lab, round)?;
+    for round in 0..args.rounds() {
+        exercise.round(&lab, args.round(round))?;
         bar.inc(1);
     }
     exercise.compare_all()?;

@@ -94,6 +94,17 @@ pub struct RunOptions {
     /// IP MTU, bytes.
     #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u16).range(576..=9000))]
     pub mtu: u16,
+    /// Core clock, MHz; engines timed and rtl run at this rate.
+    #[arg(long, value_name = "MHZ", default_value_t = 62.5, value_parser = clock)]
+    pub clock_mhz: f64,
+    /// Latency of host memory, nanoseconds; engines timed and rtl.
+    #[arg(long, value_name = "NS", default_value_t = 500, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub dma_latency_ns: u32,
+}
+
+fn clock(text: &str) -> Result<f64, String> {
+    let mhz: f64 = text.parse().map_err(|_| "give a frequency in MHz such as 62.5".to_string())?;
+    if (1.0..=1000.0).contains(&mhz) { Ok(mhz) } else { Err("a clock has 1 to 1000 MHz".into()) }
 }
 
 impl RunOptions {
@@ -127,7 +138,11 @@ impl RunOptions {
     }
 
     fn config(&self, link: LinkConfig) -> LabConfig {
-        let device = ModelConfig::default();
+        let device = ModelConfig {
+            clock_khz: (self.clock_mhz * 1000.0) as u32,
+            dma_latency_ns: self.dma_latency_ns,
+            ..ModelConfig::default()
+        };
         LabConfig { link, mtu: self.mtu, seed: self.seed, engine: self.engine, device }
     }
 }

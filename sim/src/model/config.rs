@@ -23,6 +23,8 @@ pub struct ModelConfig {
     pub features: u32,
     /// Core clock, kHz.
     pub clock_khz: u32,
+    /// Nanoseconds from a DMA command to its first word, and from a write to its answer. Only engines with a time of their own look at it.
+    pub dma_latency_ns: u32,
 }
 
 impl Default for ModelConfig {
@@ -38,6 +40,7 @@ impl Default for ModelConfig {
             ord: 16,
             features: all | features::STREAM | features::SRQ | features::WINDOWS,
             clock_khz: 62_500,
+            dma_latency_ns: 500,
         }
     }
 }

@@ -6,10 +6,12 @@
 //!                      +---- memory channels, frames, answers <-------------+
 //! ```
 
+mod compare;
 mod device;
 mod memory;
 pub mod native;
 pub mod pins;
 pub mod verilated;
 
+pub use compare::{Compared, Comparison};
 pub use device::{Pace, RtlConfig, RtlDevice};
