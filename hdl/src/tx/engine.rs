@@ -60,6 +60,7 @@ pub struct TxEngine<const C: usize, const N: usize> {
     failed: DFF<Bit>,
     tag: DFF<FB<16>>,
     rests: Signal<Local, Bit>,
+    nearly: Signal<Local, Bit>,
     builds: Signal<Local, Bit>,
     fits: Signal<Local, Bit>,
 }
@@ -92,6 +93,7 @@ impl<const C: usize, const N: usize> TxEngine<C, N> {
             failed: DFF::default(),
             tag: DFF::default(),
             rests: Signal::default(),
+            nearly: Signal::default(),
             builds: Signal::default(),
             fits: Signal::default(),
         }
@@ -127,12 +129,14 @@ impl<const C: usize, const N: usize> Logic for TxEngine<C, N> {
             || self.framer.sink.valid.val()
             || self.cut.sink.valid.val();
         self.fits.next = self.ring.fits.val();
-        if self.builds.val() {
+        if self.builds.val() || !self.rests.val() {
             self.fits.next = self.ring.fits_two.val();
         }
-        self.inject_room.next = self.rests.val() && self.fits.val();
+        // CLOSE and END of a frame whose payload is being read may still wait.
+        self.nearly.next = self.queue.level.val() < 3;
+        self.inject_room.next = self.nearly.val() && self.fits.val();
         self.room.next =
-            self.rests.val() && self.fits.val() && (self.ring.frames.val() < self.frames_max.val());
+            self.nearly.val() && self.fits.val() && (self.ring.frames.val() < self.frames_max.val());
         self.idle.next = self.rests.val() && !self.builds.val();
         self.empty.next = self.rests.val() && !self.builds.val() && (self.ring.frames.val() == 0);
         if self.error_take.val() {

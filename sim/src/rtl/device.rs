@@ -111,7 +111,8 @@ impl RtlDevice {
         let now = self.cycle;
         let dma = Arc::clone(&self.dma);
         let mut inputs = Inputs {
-            mac_ready: true,
+            // The wire has its pace: frames wait inside the core, where newer ACKs still overtake them.
+            mac_ready: self.is_settled() || self.frames.len() < 2,
             pace,
             now: (self.now >> LOG2_UNIT) as u32,
             answer_ready: true,
