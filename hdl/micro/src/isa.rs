@@ -88,9 +88,9 @@ pub enum Op {
     Loh = 12,
     /// a << 16 | b & 0xffff
     Pack = 13,
-    /// T[a + b]
+    /// `T[a + b]`
     Ldt = 16,
-    /// T[a + d] = b; d is a number
+    /// `T[a + d]` = b; d is a number
     Stt = 17,
 }
 
@@ -140,7 +140,7 @@ pub enum Test {
 /// An instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Instruction {
-    /// M[d] = a op b.
+    /// `M[d]` = a op b.
     Alu {
         /// Operation.
         op: Op,
@@ -151,17 +151,17 @@ pub enum Instruction {
         /// Second operand.
         b: Operand,
     },
-    /// M[d] = imm.
+    /// `M[d]` = imm.
     Ldi(Word, u16),
-    /// M[d] = imm << 16.
+    /// `M[d]` = imm << 16.
     Ldih(Word, u16),
     /// PC = target.
     Jmp(u16),
-    /// M[d] = PC + 1, PC = target.
+    /// `M[d]` = PC + 1, PC = target.
     Jal(Word, u16),
-    /// PC = M[b].
+    /// PC = `M[b]`.
     Jr(Word),
-    /// QP = M[b].
+    /// QP = `M[b]`.
     SetQp(Word),
     /// Stall until COND & mask is not 0.
     Wait(u8),
