@@ -16,7 +16,7 @@ use rust_hdl::prelude::*;
 /// newer one makes an older one superfluous. So the newest request stands apart while others wait in front of it, and a write to
 /// the same index doorbell takes its place.
 ///
-/// **Latency** 3 cycles. **Throughput** a request every 2 cycles.
+/// **Throughput** a request every 2 cycles on the sequencer's side.
 #[derive(LogicBlock)]
 pub struct Requests {
     /// Rising edge.

@@ -43,7 +43,7 @@ enum Read {
 /// the place of a half do not matter (RFC 1071). At the end length and protocol are added, the sums folded and put over two words
 /// that were remembered. The length word goes last, then the frame is committed.
 ///
-/// **Latency** 5 cycles from END to commit, 2 from commit to the first word. **Throughput** a word a cycle in and out.
+/// **Latency** by counting states: 5 cycles from END to commit, 2 from commit to the first word. **Throughput** a word a cycle in and out.
 #[derive(LogicBlock)]
 pub struct TxRing<const N: usize> {
     /// Rising edge.
