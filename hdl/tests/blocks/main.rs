@@ -13,6 +13,7 @@ mod packets;
 mod ram;
 mod reader;
 mod receive;
+mod requests;
 mod rotator;
 mod sequencer;
 mod transmit;
