@@ -1,6 +1,7 @@
 //! Where everything stands: global words, context words, table memory; and the sizes of a device.
 
 use crate::isa::Word;
+use ironwarp_proto::abi::doorbell::Pages;
 
 /// Build-time sizes and features of a device: everything that differs between `small` and `full`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +73,11 @@ impl Sizes {
         clock_khz: 31_250,
     };
 
+    /// Where the doorbells are.
+    pub const fn pages(&self) -> Pages {
+        let (qps, cqs, srqs) = (1 << self.log2_qps, 1 << self.log2_cqs, 1 << self.log2_srqs);
+        Pages { first: 0x1000, log2_size: 12, qps, cqs, srqs }
+    }
     /// Whether a bit of `FEATURES` is set.
     pub const fn has(&self, feature: u32) -> bool {
         self.features & feature != 0
