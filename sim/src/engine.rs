@@ -5,7 +5,9 @@ use crate::model::{Model, ModelConfig};
 use crate::rtl::native::{FullCore, Native, full_core};
 use crate::rtl::pins::Rtl;
 use crate::rtl::verilated::{VerilateError, Verilated};
-use crate::rtl::{Compared, Comparison, Pace, Profile, RtlConfig, RtlDevice, WavesConfig, WavesError};
+use crate::rtl::{
+    Compared, Comparison, DmaTiming, Pace, Profile, RtlConfig, RtlDevice, WavesConfig, WavesError,
+};
 use clap::ValueEnum;
 use ironwarp_micro::asm::{AsmError, Program};
 use ironwarp_micro::layout::Sizes;
@@ -159,8 +161,7 @@ impl Engine {
                     Engine::RtlSettled | Engine::RtlVerilatedSettled => Pace::Settled,
                     _ => Pace::Clocked { period_ps: 1_000_000_000 / u64::from(sizes.clock_khz.max(1)) },
                 };
-                let rtl_config =
-                    RtlConfig { pace, dma_latency: latency_cycles(config), pages: sizes.pages() };
+                let rtl_config = RtlConfig { pace, dma: dma_timing(config), pages: config.pages() };
                 let core = full_core(&program);
                 let verilated = || Verilated::new(&full_verilog(&core, &sizes), watch.waves.is_some());
                 let rtl: Box<dyn Rtl> = match self {
@@ -175,6 +176,16 @@ impl Engine {
                 Ok(Box::new(RtlDevice::new(rtl, program, rtl_config, dma, profile, waves)?))
             }
         }
+    }
+}
+
+/// How host memory answers the RTL.
+fn dma_timing(config: &ModelConfig) -> DmaTiming {
+    let cycles = |ns: u32| u64::from(ns) * u64::from(config.clock_khz) / 1_000_000;
+    DmaTiming {
+        latency: cycles(config.dma_latency_ns),
+        jitter: cycles(config.dma_jitter_ns),
+        seed: config.dma_seed,
     }
 }
 

@@ -106,9 +106,12 @@ impl Lab {
         world.set_max_frame(usize::from(config.mtu) + 18);
         let memories = [HostMemory::new(), HostMemory::new()];
         let waves = NAMES.map(|name| config.waves.as_ref().map(|waves| waves.for_device(name)));
+        let mut device = config.device;
         let watches = waves.map(|waves| Watch { waves, ..Watch::default() });
         for ((memory, watch), name) in memories.iter().zip(&watches).zip(NAMES) {
-            world.add_node(config.engine.watched(&config.device, memory.clone(), watch)?, name);
+            world.add_node(config.engine.watched(&device, memory.clone(), watch)?, name);
+            // The two are not stalled alike.
+            device.dma_seed ^= 1 << 63;
         }
         world.connect(config.link)?;
         if let Some(writer) = capture {

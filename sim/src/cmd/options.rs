@@ -110,6 +110,9 @@ pub struct RunOptions {
     /// Latency of host memory, nanoseconds; engines timed and rtl.
     #[arg(long, value_name = "NS", default_value_t = 500, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub dma_latency_ns: u32,
+    /// Largest random addition to it, and random stalls of every channel, nanoseconds; engines rtl.
+    #[arg(long, value_name = "NS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub dma_jitter_ns: u32,
 }
 
 fn clock(text: &str) -> Result<f64, String> {
@@ -154,6 +157,8 @@ impl RunOptions {
         let device = ModelConfig {
             clock_khz: (self.clock_mhz * 1000.0) as u32,
             dma_latency_ns: self.dma_latency_ns,
+            dma_jitter_ns: self.dma_jitter_ns,
+            dma_seed: self.seed,
             ..ModelConfig::default()
         };
         let cycles = self.vcd_from..self.vcd_to;

@@ -1,6 +1,6 @@
 //! The RTL core as a device: its environment, cycle by cycle.
 
-use super::memory::{ReadChannel, WriteChannel};
+use super::memory::{DmaTiming, ReadChannel, WriteChannel};
 use super::pins::{Inputs, Outputs, READERS, Request, Rtl, Word};
 use super::profile::{Profile, Profiler};
 use super::waves::{Waves, WavesConfig, WavesError};
@@ -52,8 +52,8 @@ impl Pace {
 pub struct RtlConfig {
     /// Time.
     pub pace: Pace,
-    /// Cycles from a DMA command to its first word, and from a write's last word to its answer.
-    pub dma_latency: u64,
+    /// Host memory.
+    pub dma: DmaTiming,
     /// Where its doorbells are.
     pub pages: Pages,
 }
@@ -108,8 +108,8 @@ impl RtlDevice {
             dma,
             cycle: 0,
             now: 0,
-            reads: Default::default(),
-            write: WriteChannel::default(),
+            reads: std::array::from_fn(|channel| ReadChannel::new(config.dma, channel as u64)),
+            write: WriteChannel::new(config.dma, READERS as u64),
             line: VecDeque::new(),
             requests: VecDeque::new(),
             answers: VecDeque::new(),
@@ -144,7 +144,7 @@ impl RtlDevice {
             pace,
             now: (self.now >> LOG2_UNIT) as u32,
             answer_ready: true,
-            write: self.write.drive(now),
+            write: self.write.drive(now, &*dma),
             ..Inputs::default()
         };
         for (pins, channel) in inputs.reads.iter_mut().zip(&mut self.reads) {
@@ -179,12 +179,11 @@ impl RtlDevice {
                 self.frames.push_back(frame.get(PAD..).unwrap_or_default().to_vec());
             }
         }
-        let latency = self.config.dma_latency;
         for ((channel, pins), reads) in self.reads.iter_mut().zip(&inputs.reads).zip(&out.reads) {
-            channel.take(now, latency, pins, reads);
+            channel.take(now, pins, reads);
             moved |= !channel.is_idle();
         }
-        self.write.take(now, latency, &inputs.write, &out.write, &*dma);
+        self.write.take(now, &inputs.write, &out.write);
         moved |= !self.write.is_idle();
         self.interrupt = out.interrupt;
         self.alarm = out.alarm;

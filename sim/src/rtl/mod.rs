@@ -17,5 +17,6 @@ mod waves;
 
 pub use compare::{Compared, Comparison};
 pub use device::{Pace, RtlConfig, RtlDevice};
+pub use memory::DmaTiming;
 pub use profile::{FLOWS, Flow, Latency, Profile};
 pub use waves::{WavesConfig, WavesError};
