@@ -2,11 +2,12 @@
 
 use crate::emulated::{Build, Emulated, Latency, Meter, Timed};
 use crate::model::{Model, ModelConfig};
-use crate::rtl::native::{FullCore, Native, full_core};
+use crate::rtl::native::Native;
 use crate::rtl::pins::Rtl;
 use crate::rtl::verilated::{VerilateError, Verilated};
 use crate::rtl::{Compared, Comparison, Pace, RtlConfig, RtlDevice};
 use clap::ValueEnum;
+use ironwarp_hdl::top::{FullCore, full_core};
 use ironwarp_micro::asm::{AsmError, Program};
 use ironwarp_micro::layout::Sizes;
 use ironwarp_micro::program::assemble;
@@ -134,7 +135,7 @@ impl Engine {
                     _ => Pace::Clocked { period_ps: 1_000_000_000 / u64::from(sizes.clock_khz.max(1)) },
                 };
                 let rtl_config = RtlConfig { pace, dma_latency: latency_cycles(config) };
-                let core = full_core(&program);
+                let core = full_core(&program.words);
                 let verilated = || Verilated::new(&full_verilog(&core, &sizes));
                 let rtl: Box<dyn Rtl> = match self {
                     Engine::Rtl | Engine::RtlSettled => Box::new(Native::new(core)),

@@ -4,24 +4,10 @@ use super::pins::{Inputs, Outputs, ReadIn, ReadOut, Rtl, Word, WriteOut};
 use ironwarp_hdl::dma::ReadMaster;
 use ironwarp_hdl::fb::FB;
 use ironwarp_hdl::top::Core;
-use ironwarp_micro::asm::Program;
 use rust_hdl::prelude::*;
 
 /// Passes after which a core that still changes counts as oscillating.
 const SETTLE: usize = 200;
-
-/// Largest frame of a `full` device, bytes.
-pub const FRAME_MAX: usize = 9018;
-
-/// The core of a `full` device.
-pub type FullCore = Core<13, 13, 16, 13, 13, 9>;
-
-/// The core of a `full` device with this program.
-pub fn full_core(program: &Program) -> FullCore {
-    let mut core = FullCore::new(&program.words, FRAME_MAX, 3, 12);
-    core.connect_all();
-    core
-}
 
 /// A core that is simulated here.
 pub struct Native<
