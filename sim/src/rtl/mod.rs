@@ -9,9 +9,11 @@
 mod compare;
 mod device;
 mod memory;
+mod metered;
 pub mod native;
 pub mod pins;
 pub mod verilated;
 
 pub use compare::{Compared, Comparison};
 pub use device::{Pace, RtlConfig, RtlDevice};
+pub use metered::Metered;
