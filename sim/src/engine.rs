@@ -246,12 +246,7 @@ impl<T: Clone> Memo<T> {
 
 /// What the model's configuration says; what it does not say is that of a `small` device if it is of that size, else of a `full` one.
 fn sizes(config: &ModelConfig) -> Sizes {
-    let small = ModelConfig {
-        clock_khz: config.clock_khz,
-        dma_latency_ns: config.dma_latency_ns,
-        ..ModelConfig::SMALL
-    };
-    Sizes {
+    let of = |rest: Sizes| Sizes {
         log2_qps: config.log2_qps,
         log2_regions: config.log2_regions,
         log2_cqs: config.log2_cqs,
@@ -260,8 +255,10 @@ fn sizes(config: &ModelConfig) -> Sizes {
         ord: config.ord,
         features: config.features,
         clock_khz: config.clock_khz,
-        ..if *config == small { Sizes::SMALL } else { Sizes::FULL }
-    }
+        ..rest
+    };
+    let small = of(Sizes::SMALL);
+    if small == (Sizes { clock_khz: config.clock_khz, ..Sizes::SMALL }) { small } else { of(Sizes::FULL) }
 }
 
 /// The program of a device.
