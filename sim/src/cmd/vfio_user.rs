@@ -42,7 +42,7 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     for (path, name) in [(Some(&args.socket), "left"), (args.peer.as_ref(), "right")] {
         let Some(path) = path else { continue };
         host.add(path, name, |memory| {
-            Ok::<_, CommandError>(args.engine.device(&ModelConfig::default(), memory)?)
+            Ok::<_, CommandError>(args.engine.in_real_time().device(&ModelConfig::default(), memory)?)
         })?;
         println!("{name}: vfio-user:{}", path.display());
     }
