@@ -5,7 +5,9 @@ use crate::model::{Model, ModelConfig};
 use crate::rtl::native::{FullCore, Native, full_core};
 use crate::rtl::pins::Rtl;
 use crate::rtl::verilated::{VerilateError, Verilated};
-use crate::rtl::{Compared, Comparison, Pace, RtlConfig, RtlDevice};
+use crate::rtl::{
+    Compared, Comparison, DmaTiming, Pace, Profile, RtlConfig, RtlDevice, WavesConfig, WavesError,
+};
 use clap::ValueEnum;
 use ironwarp_micro::asm::{AsmError, Program};
 use ironwarp_micro::layout::Sizes;
@@ -13,7 +15,7 @@ use ironwarp_micro::program::assemble;
 use ironwarp_proto::pins::{Device, Dma};
 use rust_hdl::prelude::generate_verilog;
 use std::borrow::Cow;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use thiserror::Error;
 
 /// What plays the device.
@@ -65,6 +67,23 @@ pub enum EngineError {
     /// The compiled Verilog.
     #[error(transparent)]
     Verilate(#[from] VerilateError),
+    /// Waveforms.
+    #[error(transparent)]
+    Waves(#[from] WavesError),
+    /// Only the RTL has signals.
+    #[error("engine {0} has no waveforms; use rtl, rtl-settled, rtl-verilated or rtl-verilated-settled")]
+    NoWaves(&'static str),
+}
+
+/// What is to be seen of a device, and where it will stand.
+#[derive(Debug, Clone, Default)]
+pub struct Watch {
+    /// Cycles of a program that is interpreted.
+    pub meter: Arc<Meter>,
+    /// Cycles of the RTL.
+    pub profile: Arc<Mutex<Profile>>,
+    /// Waveforms of the RTL.
+    pub waves: Option<WavesConfig>,
 }
 
 impl Engine {
@@ -106,16 +125,24 @@ impl Engine {
 
     /// A device in power-up state with access to `dma`.
     pub fn device(self, config: &ModelConfig, dma: Arc<dyn Dma>) -> Result<Box<dyn Device>, EngineError> {
-        self.metered(config, dma, Arc::default())
+        self.watched(config, dma, &Watch::default())
+    }
+
+    /// Whether it is the RTL.
+    pub fn is_rtl(self) -> bool {
+        !matches!(self, Engine::Model | Engine::Micro | Engine::Timed)
     }
 
     /// A device that tells what it does.
-    pub fn metered(
+    pub fn watched(
         self,
         config: &ModelConfig,
         dma: Arc<dyn Dma>,
-        meter: Arc<Meter>,
+        watch: &Watch,
     ) -> Result<Box<dyn Device>, EngineError> {
+        if watch.waves.is_some() && !self.is_rtl() {
+            return Err(EngineError::NoWaves(self.name()));
+        }
         match self {
             Engine::Model => Ok(Box::new(Model::new(*config, dma))),
             Engine::Micro | Engine::Timed => {
@@ -123,6 +150,7 @@ impl Engine {
                 if sizes.table() > TABLE_MAX {
                     return Err(EngineError::TooLarge(sizes.table()));
                 }
+                let meter = Arc::clone(&watch.meter);
                 let build = Build { program: program(&sizes)?, sizes, meter };
                 let latency = Latency { memory: latency_cycles(config) };
                 Ok(match self {
@@ -144,9 +172,9 @@ impl Engine {
                     Engine::RtlSettled | Engine::RtlVerilatedSettled => Pace::Settled,
                     _ => Pace::Clocked { period_ps: 1_000_000_000 / u64::from(sizes.clock_khz.max(1)) },
                 };
-                let rtl_config = RtlConfig { pace, dma_latency: latency_cycles(config) };
+                let rtl_config = RtlConfig { pace, dma: dma_timing(config), pages: config.pages() };
                 let core = full_core(&program);
-                let verilated = || Verilated::new(&full_verilog(&core, &sizes));
+                let verilated = || Verilated::new(&full_verilog(&core, &sizes), watch.waves.is_some());
                 let rtl: Box<dyn Rtl> = match self {
                     Engine::Rtl | Engine::RtlSettled => Box::new(Native::new(core)),
                     Engine::RtlCompared => {
@@ -155,9 +183,20 @@ impl Engine {
                     }
                     _ => Box::new(verilated()?),
                 };
-                Ok(Box::new(RtlDevice::new(rtl, program, rtl_config, dma)))
+                let (profile, waves) = (Arc::clone(&watch.profile), watch.waves.as_ref());
+                Ok(Box::new(RtlDevice::new(rtl, program, rtl_config, dma, profile, waves)?))
             }
         }
+    }
+}
+
+/// How host memory answers the RTL.
+fn dma_timing(config: &ModelConfig) -> DmaTiming {
+    let cycles = |ns: u32| u64::from(ns) * u64::from(config.clock_khz) / 1_000_000;
+    DmaTiming {
+        latency: cycles(config.dma_latency_ns),
+        jitter: cycles(config.dma_jitter_ns),
+        seed: config.dma_seed,
     }
 }
 

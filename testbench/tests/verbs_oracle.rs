@@ -10,7 +10,14 @@ use proptest::prelude::*;
 /// Run `rounds` on a fresh pair of hosts; returns the exercise after all its comparisons.
 fn exercise(link: LinkConfig, mtu: u16, how: Connection, seed: u64, rounds: &[Round]) -> Exercise {
     let lab = Lab::new(
-        &LabConfig { link, mtu, seed, engine: Engine::from_env().unwrap(), device: ModelConfig::default() },
+        &LabConfig {
+            link,
+            mtu,
+            seed,
+            engine: Engine::from_env().unwrap(),
+            device: ModelConfig::default(),
+            waves: None,
+        },
         None,
     )
     .expect("hosts");

@@ -122,6 +122,7 @@ fn simulated(args: &Args, captures: &mut Vec<PathBuf>) -> Result<(Vec<Report>, P
         // One capture a link: the second gets a name of its own.
         if index > 0 {
             options.pcap = options.pcap.map(|path| path.with_extension("lossy.pcapng"));
+            options.vcd = options.vcd.map(|path| path.with_extension("lossy.vcd"));
         }
         captures.extend(options.pcap.clone());
         let lab = options.lab(LinkConfig { rate_bps: Some(RATE), ..link })?;

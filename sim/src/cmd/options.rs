@@ -8,6 +8,7 @@ use crate::live::Ether;
 use crate::live::ether::OpenError;
 use crate::model::ModelConfig;
 use crate::pcap::{CaptureError, PcapWriter};
+use crate::rtl::WavesConfig;
 use crate::vfio_user::ServerError;
 use clap::{Args, ValueEnum};
 use ironwarp_driver::transport::{DEVICE_VARIABLE, DeviceName};
@@ -98,9 +99,21 @@ pub struct RunOptions {
     /// Core clock, MHz; engines timed and rtl run at this rate.
     #[arg(long, value_name = "MHZ", default_value_t = 62.5, value_parser = clock)]
     pub clock_mhz: f64,
+    /// Waveforms of the RTL: FILE.left.vcd and FILE.right.vcd, every signal; large, so give a window.
+    #[arg(long, value_name = "FILE")]
+    pub vcd: Option<PathBuf>,
+    /// First cycle of the waveforms, from the end of reset.
+    #[arg(long, value_name = "CYCLE", default_value_t = 0, requires = "vcd")]
+    pub vcd_from: u64,
+    /// Cycle in front of which they end.
+    #[arg(long, value_name = "CYCLE", default_value_t = 100_000, requires = "vcd")]
+    pub vcd_to: u64,
     /// Latency of host memory, nanoseconds; engines timed and rtl.
     #[arg(long, value_name = "NS", default_value_t = 500, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub dma_latency_ns: u32,
+    /// Largest random addition to it, and random stalls of every channel, nanoseconds; engines rtl.
+    #[arg(long, value_name = "NS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub dma_jitter_ns: u32,
 }
 
 fn clock(text: &str) -> Result<f64, String> {
@@ -148,6 +161,9 @@ impl RunOptions {
         if self.pcap.is_some() {
             return failed("the frames of devices elsewhere cannot be captured here: leave out --pcap");
         }
+        if self.vcd.is_some() {
+            return failed("devices elsewhere have no waveforms here: leave out --vcd");
+        }
         if self.engine != Engine::default() {
             return failed("the engine of devices elsewhere is chosen where they are: leave out --engine");
         }
@@ -158,9 +174,13 @@ impl RunOptions {
         let device = ModelConfig {
             clock_khz: (self.clock_mhz * 1000.0) as u32,
             dma_latency_ns: self.dma_latency_ns,
+            dma_jitter_ns: self.dma_jitter_ns,
+            dma_seed: self.seed,
             ..ModelConfig::default()
         };
-        LabConfig { link, mtu: self.mtu, seed: self.seed, engine: self.engine, device }
+        let cycles = self.vcd_from..self.vcd_to;
+        let waves = self.vcd.as_ref().map(|path| WavesConfig { path: path.clone(), cycles });
+        LabConfig { link, mtu: self.mtu, seed: self.seed, engine: self.engine, device, waves }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `ironwarp perf`: throughput of one operation between two hosts, and the latency of a device.
 
 mod device;
+mod rtl;
 
 use super::options::{CommandError, DeviceOptions, LinkOptions, RunOptions, peak_rss_bytes};
 use crate::emulated::{Cause, Meter, Spent};
@@ -56,6 +57,9 @@ pub struct Args {
     /// Both hosts send.
     #[arg(long)]
     bidir: bool,
+    /// Engines rtl: also what each stream and each routine of the program took.
+    #[arg(long)]
+    profile: bool,
     /// One JSON object in place of text.
     #[arg(long)]
     json: bool,
@@ -87,6 +91,8 @@ struct Report {
     /// Of the left and the right device, if they have one.
     #[serde(skip_serializing_if = "Option::is_none")]
     sequencer: Option<[Sequencer; 2]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rtl: Option<[rtl::Report; 2]>,
 }
 
 /// What a device's sequencer did, in cycles.
@@ -152,12 +158,16 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     let mut bench = Bench { args, size, sides: [side(&lab, 0, args, size)?, side(&lab, 1, args, size)?] };
     bench.connect(&lab)?;
     let before = retransmissions(&lab)?;
-    let meters = lab.meters.each_ref().map(|meter| meter.as_ref().clone());
+    let meters = lab.watches.each_ref().map(|watch| watch.meter.as_ref().clone());
+    lab.watches.iter().for_each(rtl::start);
     let (wall, start) = (Instant::now(), lab.hosts[0].now());
     bench.transfer(&lab)?;
     let (wall_seconds, sim_nanos) = (wall.elapsed().as_secs_f64(), lab.hosts[0].now() - start);
     bench.verify()?;
-    let after = lab.meters.each_ref().map(|meter| meter.as_ref().clone());
+    let after = lab.watches.each_ref().map(|watch| watch.meter.as_ref().clone());
+    let engine_kind = args.run.engine;
+    let profiles = (engine_kind.is_rtl() && !lab.is_live())
+        .then(|| lab.watches.each_ref().map(|watch| rtl::Report::new(watch, args.profile)));
     let retransmissions = retransmissions(&lab)? - before;
     lab.world().finish_capture()?;
     let directions = 1 + u64::from(args.bidir);
@@ -183,7 +193,8 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         messages_per_second: messages as f64 / seconds,
         retransmissions,
         peak_rss_bytes: peak_rss_bytes(),
-        sequencer: (args.run.engine != Engine::Model && !lab.is_live())
+        rtl: profiles,
+        sequencer: (matches!(engine_kind, Engine::Micro | Engine::Timed) && !lab.is_live())
             .then(|| [0, 1].map(|node| Sequencer::new(&meters[node], &after[node], messages, sim_seconds))),
     };
     if args.json {
@@ -368,6 +379,9 @@ fn print(report: &Report) {
     );
     println!("  retransmissions   {}", report.retransmissions);
     println!("  memory            {} MB at most", report.peak_rss_bytes / 1_000_000);
+    for (name, rtl) in NAMES.iter().zip(report.rtl.iter().flatten()) {
+        rtl.print(name, report.messages, report.wall_seconds);
+    }
     for (name, sequencer) in NAMES.iter().zip(report.sequencer.iter().flatten()) {
         println!(
             "  {name:<5} sequencer   {:.0} cycles a message, busy {:.1} %",
