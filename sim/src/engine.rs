@@ -107,6 +107,17 @@ impl Engine {
         !matches!(self, Engine::Model | Engine::Micro | Engine::Timed)
     }
 
+    /// The engine to use where the peers' time is real. Cycle by cycle the RTL would be slower by orders of magnitude than its clock
+    /// says, and spend its time on timers: its clock is taken to be as fast as this machine runs it.
+    #[must_use]
+    pub fn in_real_time(self) -> Self {
+        match self {
+            Engine::Rtl => Engine::RtlSettled,
+            Engine::RtlVerilated => Engine::RtlVerilatedSettled,
+            other => other,
+        }
+    }
+
     /// What the variable says; the model if it is not set.
     pub fn from_env() -> Result<Self, EngineError> {
         match std::env::var_os(VARIABLE) {
