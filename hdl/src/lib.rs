@@ -7,6 +7,7 @@
 //! * [`fb`]: the bit vectors
 //! * [`stream`]: the stream between blocks
 //! * [`ports`]: the ports of any block, for benches and tools
+//! * [`flow`]: Verilog, and what synthesis and placement say about it
 //! * [`mem`]: RAM and FIFO
 //! * [`rx`]: frames in; [`dma`]: host memory
 //! * [`crc`], [`align`], [`seq`], [`mpa`]: what they are made of
@@ -17,6 +18,7 @@ pub mod align;
 pub mod crc;
 pub mod dma;
 pub mod fb;
+pub mod flow;
 pub mod host;
 pub mod mem;
 pub mod mpa;
