@@ -5,6 +5,7 @@
 //! are those of the framed block less one for each of these registers.
 
 use ironwarp_hdl::align::Rotator;
+use ironwarp_hdl::bridge::{Baud, Bridge};
 use ironwarp_hdl::crc::Crc32c;
 use ironwarp_hdl::dma::{Fetch, Reader, Writer};
 use ironwarp_hdl::mem::{Fifo, Packets};
@@ -50,6 +51,8 @@ fn designs() -> Vec<Design> {
         design("dma/fetch", Fetch::<9>::default()),
         design("dma/reader", Reader::default()),
         design("dma/writer", Writer::<9>::default()),
+        // 12 Mbaud from 31.25 MHz.
+        design("bridge/engine", Bridge::<10>::new(Baud::new(31_250_000, 12_000_000))),
     ]
 }
 
