@@ -5,3 +5,4 @@ mod bridge;
 #[expect(dead_code, unused_imports)]
 #[path = "../blocks/common/mod.rs"]
 mod common;
+mod ethernet;
