@@ -18,6 +18,7 @@ use ironwarp_proto::abi::window::{self, Table};
 use ironwarp_proto::pins::{Device, Dma, Frame, Nanos};
 use ironwarp_sim::engine::Engine;
 use ironwarp_sim::model::ModelConfig;
+use ironwarp_sim::size::Size;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -77,9 +78,9 @@ fn buffer(memory: &HostMemory, len: usize) -> DmaBuffer {
 }
 
 impl Rig {
-    /// The device under test, brought up: the golden model, or what `IRONWARP_ENGINE` names.
+    /// The device under test, brought up: the golden model, or what `IRONWARP_ENGINE` names, of the size that `IRONWARP_CONFIG` names.
     pub fn device() -> Self {
-        Self::sized(&ModelConfig::default())
+        Self::sized(&Size::from_env().expect("known size").device())
     }
 
     /// One of this size.
