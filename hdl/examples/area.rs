@@ -5,6 +5,7 @@
 //! `--quick` leaves fmax out: it needs no placement. `--tree` shows what is in a block, synthesised module by module.
 
 use ironwarp_hdl::align::Rotator;
+use ironwarp_hdl::bridge::{Baud, Bridge};
 use ironwarp_hdl::crc::Crc32c;
 use ironwarp_hdl::dma::{Fetch, Reader, Writer};
 use ironwarp_hdl::flow::{Design, FlowError, Netlist, Packed, Routed, run};
@@ -46,6 +47,8 @@ const BLOCKS: &[Maker] = &[
     ("tx/cut", |name| Design::new(name, Cut::default())),
     ("tx/ring", |name| Design::new(name, TxRing::<9>::new(FRAME_MAX))),
     ("tx/engine", |name| Design::new(name, TxEngine::<6, 9>::new(FRAME_MAX, 3))),
+    // 12 Mbaud from 31.25 MHz.
+    ("bridge/engine", |name| Design::new(name, Bridge::<10>::new(Baud::new(31_250_000, 12_000_000)))),
     ("host/requests", |name| Design::new(name, Requests::new(12))),
     ("seq/core", |name| Design::new(name, Sequencer::<9, 9, 11>::new(&noise()))),
     ("top/core", |name| Design::new(name, Core::<9, 9, 11, 9, 9, 6>::new(&noise(), FRAME_MAX, 3, 12))),
