@@ -12,7 +12,7 @@ use ironwarp_driver::verbs::{
     ProtectionDomain, QpConfig, QueuePair, ReceiveRequest, SendRequest, Sge, WcOpcode, WcStatus,
     WorkCompletion,
 };
-use ironwarp_proto::abi::regs;
+use ironwarp_proto::abi::regs::{self, features};
 use ironwarp_proto::rdmap;
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
@@ -74,6 +74,22 @@ impl Kind {
         Kind::LocalInvalidate,
         Kind::Nop,
     ];
+
+    /// What a device needs for it: bits of `FEATURES`.
+    pub fn needs(self) -> u32 {
+        match self {
+            Kind::FetchAdd | Kind::CompareSwap => features::ATOMICS,
+            Kind::WriteImmediate | Kind::Immediate | Kind::ImmediateSolicited => features::IMMEDIATE,
+            // They need something to invalidate.
+            Kind::SendInvalidate
+            | Kind::SendSolicitedInvalidate
+            | Kind::ReadInvalidate
+            | Kind::BindWindow
+            | Kind::FastRegister
+            | Kind::LocalInvalidate => features::WINDOWS,
+            Kind::Send | Kind::SendSolicited | Kind::Write | Kind::Read | Kind::Nop => 0,
+        }
+    }
 }
 
 /// How many operations of a kind were verified.
@@ -106,21 +122,23 @@ pub enum ExerciseError {
 /// What a completion must say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Expected {
-    kind: Kind,
+    /// What it counts for.
+    kind: Option<Kind>,
     completion: WorkCompletion,
 }
 
 /// One host with its memory and the copy of it.
 struct Side {
-    /// Set if the device is on real time.
-    live: Option<Context>,
+    host: Context,
     pd: ProtectionDomain,
     cq: CompletionQueue,
     qp: QueuePair,
     region: MemoryRegion,
     copy: Vec<u8>,
-    window: MemoryWindow,
-    fast: FastRegion,
+    /// Bits of `FEATURES`.
+    features: u32,
+    /// If the device has them.
+    grants: Option<(MemoryWindow, FastRegion)>,
     fast_copy: Vec<u8>,
     /// First byte not yet used in this round.
     cursor: usize,
@@ -159,17 +177,19 @@ impl Prepared {
         let qp = pd.create_qp(&QpConfig::new(&cq, &cq).depths(DEPTH, DEPTH))?;
         let all = Access::LOCAL_WRITE | Access::REMOTE_READ | Access::REMOTE_WRITE;
         let region = pd.register(memory, all | Access::REMOTE_ATOMIC | Access::BIND)?;
-        let (window, fast) = (pd.alloc_window()?, pd.alloc_fast_region(FAST as u32)?);
-        let live = lab.is_live().then(|| lab.hosts[node].clone());
+        let features = lab.hosts[node].attributes().features;
+        let has_windows = features & features::WINDOWS != 0;
+        let grants =
+            if has_windows { Some((pd.alloc_window()?, pd.alloc_fast_region(FAST as u32)?)) } else { None };
         Ok(Self(Side {
-            live,
+            host: lab.hosts[node].clone(),
             pd,
             cq,
             qp,
             region,
             copy: vec![0; memory],
-            window,
-            fast,
+            features,
+            grants,
             fast_copy: vec![0; FAST],
             cursor: 0,
             sends: VecDeque::new(),
@@ -279,6 +299,7 @@ impl Exercise {
             self.use_grant(me, grant)?;
         }
         self.settle(lab)?;
+        self.fence(lab)?;
         self.compare(false)
     }
 
@@ -317,8 +338,22 @@ impl Exercise {
         let side = &mut self.sides[me];
         side.qp.post_send(&request)?;
         let completion = plain(request.wr_id, opcode, bytes, &side.qp);
-        side.sends.push_back(Expected { kind, completion });
+        side.sends.push_back(Expected { kind: Some(kind), completion });
         Ok(())
+    }
+
+    /// Wait until what both sides have written is in the other's memory. A Write completes when TCP has acknowledged it, and the device may
+    /// still be placing it then; a Read sees what was written before it (RFC 5040 section 5.5). Byte 0 is in no range.
+    fn fence(&mut self, lab: &Lab) -> Result<(), ExerciseError> {
+        for me in 0..2 {
+            let wr_id = self.id();
+            let (sink, remote) = (self.sides[me].region.sge(0, 1)?, self.sides[1 - me].region.remote(0)?);
+            let side = &mut self.sides[me];
+            side.qp.post_send(&SendRequest::read(wr_id, sink, remote))?;
+            let completion = plain(wr_id, WcOpcode::Read, 1, &side.qp);
+            side.sends.push_back(Expected { kind: None, completion });
+        }
+        self.settle(lab)
     }
 
     /// A receive buffer of side `me` for a message of `len` bytes, at least as long; where it begins.
@@ -335,13 +370,11 @@ impl Exercise {
         let Some(start) = side.take(&mut self.rng, room, 1) else { return Ok(None) };
         let sges = side.cut(&mut self.rng, start, room, 3)?;
         side.qp.post_receive(&ReceiveRequest::new(wr_id, sges))?;
-        if let Some(host) = &side.live {
-            // Doorbells of two devices race, and the message must not come first. A read is behind all writes of its device.
-            host.hw().read(regs::ID)?;
-        }
+        // Doorbells of two devices race, and the message must not come first. A read is behind all writes of its device.
+        side.host.hw().read(regs::ID)?;
         let mut expected = plain(wr_id, WcOpcode::Receive, len, &side.qp);
         completion(&mut expected);
-        side.receives.push_back(Expected { kind, completion: expected });
+        side.receives.push_back(Expected { kind: Some(kind), completion: expected });
         Ok(Some(start))
     }
 
@@ -363,8 +396,16 @@ impl Exercise {
         self.sides[me].copy[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
-    /// One operation of side `me`; rounds whose memory is used up skip it.
+    /// What both devices can do.
+    pub fn offers(&self, kind: Kind) -> bool {
+        self.sides.iter().all(|side| side.features & kind.needs() == kind.needs())
+    }
+
+    /// One operation of side `me`; rounds whose memory is used up skip it, and so do devices that cannot do it.
     fn operation(&mut self, me: usize, kind: Kind, max: usize) -> Result<(), Error> {
+        if !self.offers(kind) {
+            return Ok(());
+        }
         let peer = 1 - me;
         let wr_id = self.id();
         match kind {
@@ -473,8 +514,9 @@ impl Exercise {
                 let side = &mut self.sides[me];
                 let Some(start) = side.take(&mut self.rng, len, 1) else { return Ok(None) };
                 let base: u64 = self.rng.random();
+                let Some((window, _)) = &side.grants else { return Ok(None) };
                 // Not so high that the window would pass the end of the TO space.
-                let bind = side.window.bind(&side.region, start, len, rights)?.with_base(base & !(1 << 63));
+                let bind = window.bind(&side.region, start, len, rights)?.with_base(base & !(1 << 63));
                 let remote = bind.remote(0);
                 self.post(me, Kind::BindWindow, SendRequest::bind(wr_id, bind), WcOpcode::Bind, len)?;
                 Ok(Some(Grant::Window { remote, start, len }))
@@ -483,7 +525,8 @@ impl Exercise {
                 let len = self.size(FAST - 1) + 1;
                 let offset = self.rng.random_range(0..=FAST - len);
                 let rights = rights | Access::LOCAL_WRITE;
-                let register = self.sides[me].fast.register(offset, len as u32, rights)?;
+                let Some((_, fast)) = &self.sides[me].grants else { return Ok(None) };
+                let register = fast.register(offset, len as u32, rights)?;
                 let request = SendRequest::fast_register(wr_id, register.clone());
                 self.post(me, Kind::FastRegister, request, WcOpcode::FastRegister, len)?;
                 Ok(Some(Grant::Fast { register, offset, len }))
@@ -569,7 +612,7 @@ impl Exercise {
         match expected {
             Some(Expected { kind, completion: expected }) if agrees(&expected, completion) => {
                 // A message counts once, where it is sent.
-                if !receive {
+                if let Some(kind) = kind.filter(|_| !receive) {
                     let tally = self.score.entry(kind).or_default();
                     tally.operations += 1;
                     tally.bytes += u64::from(completion.byte_len);
@@ -586,7 +629,7 @@ impl Exercise {
             let mut memory = vec![0; end];
             side.region.read(0, &mut memory)?;
             let mut fast = vec![0; FAST];
-            let inside = side.fast.buffer().read(0, &mut fast);
+            let inside = side.grants.as_ref().is_none_or(|(_, region)| region.buffer().read(0, &mut fast));
             for (what, found, expected) in
                 [("memory", &memory[..], &side.copy[..end]), ("fast region", &fast[..], &side.fast_copy[..])]
             {

@@ -13,5 +13,6 @@ pub mod model;
 pub mod pcap;
 pub mod rtl;
 pub mod serve;
+pub mod size;
 pub mod vfio_user;
 pub mod world;

@@ -4,13 +4,20 @@ use ironwarp_sim::engine::Engine;
 use ironwarp_sim::exercise::{Exercise, Kind, Prepared, Round, memory_for};
 use ironwarp_sim::lab::{Connection, Lab, LabConfig};
 use ironwarp_sim::link::LinkConfig;
-use ironwarp_sim::model::ModelConfig;
+use ironwarp_sim::size::Size;
 use proptest::prelude::*;
 
 /// Run `rounds` on a fresh pair of hosts; returns the exercise after all its comparisons.
 fn exercise(link: LinkConfig, mtu: u16, how: Connection, seed: u64, rounds: &[Round]) -> Exercise {
     let lab = Lab::new(
-        &LabConfig { link, mtu, seed, engine: Engine::from_env().unwrap(), device: ModelConfig::default() },
+        &LabConfig {
+            link,
+            mtu,
+            seed,
+            engine: Engine::from_env().unwrap(),
+            device: Size::from_env().unwrap().device(),
+            waves: None,
+        },
         None,
     )
     .expect("hosts");

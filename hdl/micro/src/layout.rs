@@ -1,6 +1,7 @@
 //! Where everything stands: global words, context words, table memory; and the sizes of a device.
 
 use crate::isa::Word;
+use ironwarp_proto::abi::doorbell::Pages;
 
 /// Build-time sizes and features of a device: everything that differs between `small` and `full`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +73,11 @@ impl Sizes {
         clock_khz: 31_250,
     };
 
+    /// Where the doorbells are.
+    pub const fn pages(&self) -> Pages {
+        let (qps, cqs, srqs) = (1 << self.log2_qps, 1 << self.log2_cqs, 1 << self.log2_srqs);
+        Pages { first: 0x1000, log2_size: 12, qps, cqs, srqs }
+    }
     /// Whether a bit of `FEATURES` is set.
     pub const fn has(&self, feature: u32) -> bool {
         self.features & feature != 0
@@ -215,13 +221,15 @@ pub mod g {
         TX0 = 67; TX1 = 68; TX2 = 69; TX3 = 70; TX4 = 71; TX5 = 72; TX6 = 73; TX7 = 74;
         /// Host part: scratch of its own.
         H0 = 75; H1 = 76; H2 = 77; H3 = 78;
+        /// Requests of the host that may still be served in this pass.
+        H4 = 79;
         /// The region of the last Write that came: STag; TO of its first byte, low and high; its length, 0: not known (whoever changes a region
         /// makes it so); host address of its first byte, low and high; the QP.
         KNOWN_STAG = 105; KNOWN_BASE = 106; KNOWN_BASE_HIGH = 107; KNOWN_LENGTH = 108; KNOWN_HOST = 109; KNOWN_HOST_HIGH = 110;
         KNOWN_QP = 111;
     }
     /// Constants of the assembler: from here to [`CONSTANTS_END`].
-    pub const CONSTANTS: u8 = 79;
+    pub const CONSTANTS: u8 = 80;
     /// First word behind the constants.
     pub const CONSTANTS_END: u8 = 105;
 }

@@ -47,6 +47,8 @@ struct Report {
     frames_lost: u64,
     frames_reordered: u64,
     by_operation: BTreeMap<String, Tally>,
+    /// Operations that the devices do not offer.
+    not_offered: Vec<String>,
     errors: Vec<String>,
 }
 
@@ -122,6 +124,7 @@ fn simulated(args: &Args, captures: &mut Vec<PathBuf>) -> Result<(Vec<Report>, P
         // One capture a link: the second gets a name of its own.
         if index > 0 {
             options.pcap = options.pcap.map(|path| path.with_extension("lossy.pcapng"));
+            options.vcd = options.vcd.map(|path| path.with_extension("lossy.vcd"));
         }
         captures.extend(options.pcap.clone());
         let lab = options.lab(LinkConfig { rate_bps: Some(RATE), ..link })?;
@@ -193,6 +196,11 @@ fn report(
         frames_lost: sum(|link| link.lost),
         frames_reordered: sum(|link| link.reordered),
         by_operation: names.collect(),
+        not_offered: Kind::ALL
+            .iter()
+            .filter(|kind| !exercise.offers(**kind))
+            .map(|kind| format!("{kind:?}"))
+            .collect(),
         errors: std::mem::take(&mut exercise.errors),
     })
 }
@@ -207,6 +215,9 @@ fn print(report: &Report) {
     let share = report.ratio_to_limit.map(|ratio| format!(" = {:.1} % of the limit", 100.0 * ratio));
     let (goodput, share) = (report.goodput_bps / 1e6, share.unwrap_or_default());
     println!("  {:.3} s, goodput {goodput:.1} Mbit/s both ways{share}", report.sim_seconds);
+    if !report.not_offered.is_empty() {
+        println!("  skipped, since the devices do not offer them: {}", report.not_offered.join(", "));
+    }
     // What happened on a link elsewhere is not known here.
     let faults = format!("{} lost, {} reordered, ", report.frames_lost, report.frames_reordered);
     let faults = if report.limit_bps.is_some() { faults } else { String::new() };

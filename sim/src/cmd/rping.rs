@@ -90,7 +90,7 @@ fn host(args: &Args, ip: Ipv4Addr) -> Result<Host, CommandError> {
     let mac = args.ether.mac;
     match (&args.ether.ether, args.device.one()?) {
         (Some(ether), DeviceName::Model) => {
-            Host::open(&HostConfig::new(ether.clone(), mac, ip).with(&args.run))
+            Host::open(&HostConfig::new(ether.clone(), mac, ip).with(&args.run)?)
         }
         (None, DeviceName::Model) => failed("--ether is missing, or --device with an RNIC elsewhere".into()),
         (Some(_), name) => failed(format!(

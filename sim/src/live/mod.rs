@@ -15,6 +15,7 @@ pub use stop::{Patience, Stop};
 
 use crate::cmd::options::{CommandError, RunOptions};
 use crate::engine::Engine;
+use crate::model::ModelConfig;
 use crate::pcap::CaptureError;
 use ironwarp_driver::transport::{DeviceName, Fabric, HostMemory, InProcess};
 use ironwarp_driver::verbs::{Context, ContextConfig};
@@ -40,6 +41,8 @@ pub struct HostConfig {
     pub mtu: u16,
     /// What plays the device.
     pub engine: Engine,
+    /// Its size.
+    pub device: ModelConfig,
     /// Where every frame is recorded.
     pub pcap: Option<PathBuf>,
 }
@@ -47,14 +50,14 @@ pub struct HostConfig {
 impl HostConfig {
     /// On the golden model, with an MTU of 1500, unrecorded.
     pub fn new(ether: Ether, mac: MacAddr, ip: Ipv4Addr) -> Self {
-        Self { ether, mac, ip, mtu: 1500, engine: Engine::Model, pcap: None }
+        Self { ether, mac, ip, mtu: 1500, engine: Engine::Model, device: ModelConfig::FULL, pcap: None }
     }
 
-    /// With engine, MTU and record of these options.
-    #[must_use]
-    pub fn with(mut self, options: &RunOptions) -> Self {
+    /// With engine, size, MTU and record of these options.
+    pub fn with(mut self, options: &RunOptions) -> Result<Self, CommandError> {
         (self.mtu, self.engine, self.pcap) = (options.mtu, options.engine, options.pcap.clone());
-        self
+        self.device = options.device()?;
+        Ok(self)
     }
 }
 
@@ -70,7 +73,8 @@ impl Host {
     /// Open a device on its Ethernet with a driver on top.
     pub fn open(config: &HostConfig) -> Result<Self, CommandError> {
         let memory = HostMemory::new();
-        let nic = Nic::open(&config.ether, config.engine, config.pcap.as_deref(), memory.clone())?;
+        let nic =
+            Nic::open(&config.ether, config.engine, &config.device, config.pcap.as_deref(), memory.clone())?;
         let nic = Arc::new(Mutex::new(nic));
         let fabric: Arc<Mutex<dyn Fabric>> = nic.clone();
         let transport = InProcess::attach_all(fabric, vec![memory]).remove(0);

@@ -11,7 +11,12 @@ mod device;
 mod memory;
 pub mod native;
 pub mod pins;
+mod profile;
 pub mod verilated;
+mod waves;
 
 pub use compare::{Compared, Comparison};
 pub use device::{Pace, RtlConfig, RtlDevice};
+pub use memory::DmaTiming;
+pub use profile::{FLOWS, Flow, Latency, Profile};
+pub use waves::{WavesConfig, WavesError};

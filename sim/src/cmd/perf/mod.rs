@@ -1,13 +1,13 @@
 //! `ironwarp perf`: throughput of one operation between two hosts, and the latency of a device.
 
 mod device;
+mod rtl;
 
 use super::options::{CommandError, DeviceOptions, LinkOptions, RunOptions, peak_rss_bytes};
 use crate::emulated::{Cause, Meter, Spent};
 use crate::engine::Engine;
 use crate::lab::{Lab, NAMES};
 use crate::limit::Traffic;
-use crate::model::ModelConfig;
 use clap::ValueEnum;
 use ironwarp_driver::transport::Wait;
 use ironwarp_driver::verbs::{
@@ -67,6 +67,9 @@ pub struct Args {
     /// Both hosts send.
     #[arg(long)]
     bidir: bool,
+    /// Engines rtl: also what each stream and each routine of the program took.
+    #[arg(long)]
+    profile: bool,
     /// One JSON object in place of text.
     #[arg(long)]
     json: bool,
@@ -114,9 +117,25 @@ struct Report {
     messages_per_second: f64,
     retransmissions: u64,
     peak_rss_bytes: u64,
+    /// Size of the devices, if they are here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<&'static str>,
+    /// What the simulation of the RTL did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    simulation: Option<Simulation>,
     /// Of the left and the right device, if they have one.
     #[serde(skip_serializing_if = "Option::is_none")]
     sequencer: Option<[Sequencer; 2]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rtl: Option<[rtl::Report; 2]>,
+}
+
+/// How fast the RTL was simulated, both devices together.
+#[derive(Debug, Serialize)]
+struct Simulation {
+    /// Cycles simulated. Those in which nothing could happen are not.
+    simulated_cycles: u64,
+    cycles_per_second: f64,
 }
 
 /// What a device's sequencer did, in cycles.
@@ -134,9 +153,9 @@ struct Sequencer {
 }
 
 impl Sequencer {
-    fn new(before: &Meter, after: &Meter, messages: u64, seconds: f64) -> Self {
+    fn new(before: &Meter, after: &Meter, messages: u64, seconds: f64, clock_khz: u32) -> Self {
         let cycles = (after.cycles() - before.cycles()) as f64;
-        let clock = 1000.0 * f64::from(ModelConfig::default().clock_khz);
+        let clock = 1000.0 * f64::from(clock_khz);
         let spent = |cause| after.spent(cause) - before.spent(cause);
         let per = |spent: Spent| spent.cycles as f64 / spent.runs.max(1) as f64;
         let (received, sent, writes) = (spent(Cause::Receive), spent(Cause::Transmit), spent(Cause::Write));
@@ -182,12 +201,16 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     let mut bench = Bench { args, size, sides: [side(&lab, 0, args, size)?, side(&lab, 1, args, size)?] };
     bench.connect(&lab)?;
     let before = retransmissions(&lab)?;
-    let meters = lab.meters.each_ref().map(|meter| meter.as_ref().clone());
+    let meters = lab.watches.each_ref().map(|watch| watch.meter.as_ref().clone());
+    lab.watches.iter().for_each(rtl::start);
     let (wall, start) = (Instant::now(), lab.hosts[0].now());
     bench.transfer(&lab)?;
     let (wall_seconds, sim_nanos) = (wall.elapsed().as_secs_f64(), lab.hosts[0].now() - start);
     bench.verify()?;
-    let after = lab.meters.each_ref().map(|meter| meter.as_ref().clone());
+    let after = lab.watches.each_ref().map(|watch| watch.meter.as_ref().clone());
+    let engine_here = !lab.is_live();
+    let profiles = (engine_here && args.run.engine.is_rtl())
+        .then(|| lab.watches.each_ref().map(|watch| rtl::Report::new(watch, args.profile)));
     let retransmissions = retransmissions(&lab)? - before;
     lab.world().finish_capture()?;
     let directions = 1 + u64::from(args.bidir);
@@ -198,6 +221,7 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     let payload_bytes = messages * u64::from(size);
     let goodput_bps = payload_bytes as f64 * 8.0 / seconds;
     let limit_bps = link_bps.map(|rate| limit(args, size) * rate as f64 * directions as f64);
+    let clock_khz = args.run.device()?.clock_khz;
     let report = Report {
         op: format!("{:?}", args.op).to_lowercase(),
         engine,
@@ -217,8 +241,15 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         messages_per_second: messages as f64 / seconds,
         retransmissions,
         peak_rss_bytes: peak_rss_bytes(),
-        sequencer: (args.run.engine != Engine::Model && !lab.is_live())
-            .then(|| [0, 1].map(|node| Sequencer::new(&meters[node], &after[node], messages, sim_seconds))),
+        config: engine_here.then(|| args.run.config.name()),
+        simulation: profiles.as_ref().map(|profiles| {
+            let simulated_cycles = profiles.iter().map(rtl::Report::cycles).sum();
+            Simulation { simulated_cycles, cycles_per_second: simulated_cycles as f64 / wall_seconds }
+        }),
+        rtl: profiles,
+        sequencer: (engine_here && matches!(args.run.engine, Engine::Micro | Engine::Timed)).then(|| {
+            [0, 1].map(|node| Sequencer::new(&meters[node], &after[node], messages, sim_seconds, clock_khz))
+        }),
     };
     if args.json {
         let text = serde_json::to_string(&report).map_err(std::io::Error::other)?;
@@ -409,7 +440,8 @@ impl Bench<'_> {
 }
 
 fn print(report: &Report) {
-    println!("{} of {} bytes, engine {}", report.op, report.size, report.engine);
+    let config = report.config.map(|config| format!(", {config} devices")).unwrap_or_default();
+    println!("{} of {} bytes, engine {}{config}", report.op, report.size, report.engine);
     println!("  messages          {} ({:.0} a second)", report.messages, report.messages_per_second);
     println!(
         "  posted            {} at once, {} outstanding, every {}th signalled{}",
@@ -428,6 +460,15 @@ fn print(report: &Report) {
     );
     println!("  retransmissions   {}", report.retransmissions);
     println!("  memory            {} MB at most", report.peak_rss_bytes / 1_000_000);
+    for (name, rtl) in NAMES.iter().zip(report.rtl.iter().flatten()) {
+        rtl.print(name, report.messages);
+    }
+    if let Some(simulation) = &report.simulation {
+        println!(
+            "  simulated cycles  {} of two devices, {:.0} a second",
+            simulation.simulated_cycles, simulation.cycles_per_second
+        );
+    }
     for (name, sequencer) in NAMES.iter().zip(report.sequencer.iter().flatten()) {
         println!(
             "  {name:<5} sequencer   {:.0} cycles a message, busy {:.1} %",
