@@ -11,10 +11,11 @@ use crate::limit::Traffic;
 use clap::ValueEnum;
 use ironwarp_driver::transport::Wait;
 use ironwarp_driver::verbs::{
-    Access, CompletionQueue, MemoryRegion, QpConfig, QueuePair, ReceiveRequest, SendRequest, WcOpcode,
+    Access, CompletionQueue, Data, MemoryRegion, QpConfig, QueuePair, ReceiveRequest, SendRequest, WcOpcode,
     WcStatus,
 };
 use ironwarp_proto::abi::regs::Counter;
+use ironwarp_proto::abi::send_entry::INLINE_MAX;
 use ironwarp_proto::rdmap::AtomicRequest;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -50,9 +51,19 @@ pub struct Args {
     /// Queue pairs (connections).
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=60))]
     qps: u32,
-    /// Messages outstanding on each queue pair.
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=128))]
+    /// Messages outstanding on each queue pair (perftest's --tx-depth).
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=128))]
     depth: u32,
+    /// Every Nth message is signalled, and the last (perftest's --cq-mod); at most the depth. Without it: half of the depth,
+    /// so that a completion makes room before the queue is empty.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    signal_every: Option<u32>,
+    /// Messages posted with one doorbell (perftest's --post_list); at most the depth.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=128))]
+    post_list: u32,
+    /// Writes and Sends of up to so many bytes carry them in the request (perftest's --inline_size, there 0 for bandwidth).
+    #[arg(long, value_name = "BYTES", default_value_t = INLINE_MAX as u32, value_parser = clap::value_parser!(u32).range(0..=INLINE_MAX as i64))]
+    inline: u32,
     /// Both hosts send.
     #[arg(long)]
     bidir: bool,
@@ -70,6 +81,19 @@ pub struct Args {
     pub(super) run: RunOptions,
 }
 
+impl Args {
+    /// From one signalled message to the next. With more than the depth nothing would ever complete.
+    fn signal_every(&self) -> u32 {
+        self.signal_every.unwrap_or(self.depth / 2).clamp(1, self.depth)
+    }
+    fn post_list(&self) -> u32 {
+        self.post_list.min(self.depth)
+    }
+    fn is_inline(&self, size: u32) -> bool {
+        matches!(self.op, Operation::Write | Operation::Send) && size <= self.inline
+    }
+}
+
 /// What was measured.
 #[derive(Debug, Serialize)]
 struct Report {
@@ -77,6 +101,12 @@ struct Report {
     engine: String,
     size: u32,
     messages: u64,
+    /// Messages outstanding, from one signalled message to the next, and in one doorbell, on each queue pair.
+    depth: u32,
+    signal_every: u32,
+    post_list: u32,
+    /// Whether the payload was in the requests.
+    inline: bool,
     payload_bytes: u64,
     wall_seconds: f64,
     sim_seconds: f64,
@@ -197,6 +227,10 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         engine,
         size,
         messages,
+        depth: args.depth,
+        signal_every: args.signal_every(),
+        post_list: args.post_list(),
+        inline: args.is_inline(size),
         payload_bytes,
         wall_seconds,
         sim_seconds,
@@ -302,19 +336,31 @@ impl Bench<'_> {
         let (own, peer) = (&self.sides[me].region, &self.sides[1 - me].region);
         let (source, sink) = (0, slot(self.size));
         let sge = |offset| own.sge(offset, self.size as usize);
-        Ok(match self.args.op {
-            Operation::Write => SendRequest::write(wr_id, sge(source)?, peer.remote(sink)?),
-            Operation::Send => SendRequest::send(wr_id, sge(source)?),
+        let payload = || -> Result<Data, ironwarp_driver::Error> {
+            if !self.args.is_inline(self.size) {
+                return sge(source).map(Data::from);
+            }
+            let mut bytes = vec![0; self.size as usize];
+            own.read(source, &mut bytes)?;
+            Ok(Data::inline(&bytes))
+        };
+        let request = match self.args.op {
+            Operation::Write => SendRequest::write(wr_id, payload()?, peer.remote(sink)?),
+            Operation::Send => SendRequest::send(wr_id, payload()?),
             Operation::Read => SendRequest::read(wr_id, sge(sink)?, peer.remote(source)?),
             Operation::Atomic | Operation::Device => {
                 SendRequest::fetch_add(wr_id, sge(sink)?, peer.remote(source)?, 1)
             }
-        })
+        };
+        let number = wr_id + 1;
+        let signalled = number == self.args.iterations || number % u64::from(self.args.signal_every()) == 0;
+        Ok(if signalled { request } else { request.unsignalled() })
     }
 
     fn transfer(&mut self, lab: &Lab) -> Result<(), CommandError> {
         let senders = 1 + usize::from(self.args.bidir);
         let (total, depth) = (self.args.iterations, u64::from(self.args.depth));
+        let list = u64::from(self.args.post_list());
         let mut moved = lab.hosts[0].now();
         loop {
             // Receivers come first: a sender never finds fewer buffers than it has messages outstanding.
@@ -326,12 +372,18 @@ impl Bench<'_> {
             let mut finished = true;
             for me in 0..senders {
                 for place in 0..self.sides[me].qps.len() {
-                    while self.sides[me].posted[place] < total
-                        && self.sides[me].posted[place] - self.sides[me].done[place] < depth
-                    {
-                        let request = self.request(me, self.sides[me].posted[place])?;
-                        self.sides[me].qps[place].post_send(&request)?;
-                        self.sides[me].posted[place] += 1;
+                    loop {
+                        let first = self.sides[me].posted[place];
+                        let end = (first + list).min(total);
+                        if first == end || end - self.sides[me].done[place] > depth {
+                            break;
+                        }
+                        let requests =
+                            (first..end).map(|id| self.request(me, id)).collect::<Result<Vec<_>, _>>()?;
+                        self.sides[me].qps[place]
+                            .post_send_many(&requests)
+                            .map_err(|partial| partial.error)?;
+                        self.sides[me].posted[place] = end;
                     }
                     finished &= self.sides[me].done[place] == total;
                 }
@@ -359,7 +411,8 @@ impl Bench<'_> {
             if completion.opcode == WcOpcode::Receive {
                 self.post_receive(&self.sides[me], place)?;
             } else {
-                self.sides[me].done[place] += 1;
+                // What was posted before it is complete too.
+                self.sides[me].done[place] = completion.wr_id + 1;
             }
         }
         Ok(reaped)
@@ -390,6 +443,13 @@ fn print(report: &Report) {
     let config = report.config.map(|config| format!(", {config} devices")).unwrap_or_default();
     println!("{} of {} bytes, engine {}{config}", report.op, report.size, report.engine);
     println!("  messages          {} ({:.0} a second)", report.messages, report.messages_per_second);
+    println!(
+        "  posted            {} at once, {} outstanding, every {}th signalled{}",
+        report.post_list,
+        report.depth,
+        report.signal_every,
+        if report.inline { ", inline" } else { "" }
+    );
     println!("  goodput           {:.3} Gbit/s", report.goodput_bps / 1e9);
     if let (Some(limit), Some(ratio)) = (report.limit_bps, report.ratio_to_limit) {
         println!("  limit of the link {:.3} Gbit/s, reached {:.2} %", limit / 1e9, 100.0 * ratio);
