@@ -404,7 +404,8 @@ impl Link {
             (Some(Access::Read { ticket, .. }), Some(value)) => self.answers.push_back((ticket, value)),
             (Some(Access::Write { .. }), None) => {}
             _ => {
-                return self.senseless(&BridgeError::Meaning { kind: 2, words: usize::from(value.is_some()) });
+                return self
+                    .senseless(&BridgeError::Meaning { kind: 2, words: usize::from(value.is_some()) });
             }
         }
         self.queue.pop_front();
