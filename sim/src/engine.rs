@@ -5,7 +5,7 @@ use crate::model::{Model, ModelConfig};
 use crate::rtl::native::Native;
 use crate::rtl::pins::Rtl;
 use crate::rtl::verilated::{VerilateError, Verilated};
-use crate::rtl::{Compared, Comparison, Metered, Pace, RtlConfig, RtlDevice};
+use crate::rtl::{Compared, Comparison, Metered, Pace, RtlConfig, RtlDevice, Stored};
 use clap::ValueEnum;
 use ironwarp_hdl::top::{Core, full_core, small_core};
 use ironwarp_micro::asm::{AsmError, Program};
@@ -134,7 +134,7 @@ impl Engine {
                 let built = |size: &Sizes| Sizes { clock_khz: size.clock_khz, ..sizes } == *size;
                 let program = program(&sizes)?;
                 let rtl = if built(&Sizes::SMALL) {
-                    self.simulation(small_core(&program.words), &sizes)?
+                    Box::new(Stored::new(self.simulation(small_core(), &sizes)?, program.clone()))
                 } else if built(&Sizes::FULL) {
                     self.simulation(full_core(&program.words), &sizes)?
                 } else {
@@ -159,9 +159,11 @@ impl Engine {
         const R: usize,
         const X: usize,
         const C: usize,
+        const I: usize,
+        const N: usize,
     >(
         self,
-        core: Core<P, M, T, R, X, C>,
+        core: Core<P, M, T, R, X, C, I, N>,
         sizes: &Sizes,
     ) -> Result<Box<dyn Rtl>, EngineError> {
         static VERILOG: Memo<Arc<str>> = Memo::new();

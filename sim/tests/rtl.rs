@@ -4,7 +4,7 @@ use ironwarp_sim::engine::{Engine, comparison};
 use ironwarp_sim::exercise::{Exercise, Prepared, Round, memory_for};
 use ironwarp_sim::lab::{Connection, Lab, LabConfig};
 use ironwarp_sim::link::LinkConfig;
-use ironwarp_sim::model::ModelConfig;
+use ironwarp_sim::size::Size;
 use std::process::Command;
 
 /// Messages up to this size, bytes.
@@ -12,7 +12,12 @@ const MESSAGE: usize = 2048;
 
 /// Rounds of verified operations between two devices of this engine.
 fn exercise(engine: Engine, link: LinkConfig, markers: bool, rounds: u64) {
-    let config = LabConfig { link, mtu: 1500, seed: 3, engine, device: ModelConfig::default() };
+    exercise_on(engine, Size::Full, link, markers, rounds);
+}
+
+/// The same, of this size.
+fn exercise_on(engine: Engine, size: Size, link: LinkConfig, markers: bool, rounds: u64) {
+    let config = LabConfig { link, mtu: 1500, seed: 3, engine, device: size.device() };
     let lab = Lab::new(&config, None).expect("hosts");
     let memory = memory_for(MESSAGE);
     let sides = [0, 1].map(|node| Prepared::new(&lab, node, memory).expect("verbs"));
@@ -65,9 +70,20 @@ fn the_whole_core_is_its_verilog_in_every_cycle_of_verified_traffic() {
     if !verilator() {
         return;
     }
-    exercise(Engine::RtlCompared, gigabit(), false, 3);
-    let seen = comparison();
-    println!("{} cycles, {} mismatches", seen.cycles(), seen.mismatches());
-    assert_eq!(seen.mismatches(), 0);
-    assert!(seen.cycles() >= 200_000, "{} cycles", seen.cycles());
+    let mut before = 0;
+    for (size, rounds) in [(Size::Full, 3), (Size::Small, 1)] {
+        exercise_on(Engine::RtlCompared, size, gigabit(), false, rounds);
+        let seen = comparison();
+        println!("{}: {} cycles, {} mismatches", size.name(), seen.cycles() - before, seen.mismatches());
+        assert_eq!(seen.mismatches(), 0);
+        assert!(seen.cycles() - before >= 200_000, "{} cycles", seen.cycles() - before);
+        before = seen.cycles();
+    }
+}
+
+#[test]
+fn verbs_are_verified_on_a_small_device_whose_program_is_in_a_flash() {
+    if verilator() {
+        exercise_on(Engine::RtlVerilated, Size::Small, gigabit(), true, 2);
+    }
 }

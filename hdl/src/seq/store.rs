@@ -9,11 +9,12 @@ use rust_hdl::prelude::*;
 /// ```
 ///
 /// **Interface.** With `enable` the words at `address_a` and `address_b` stand at the outputs after the edge; without it they
-/// stay. A word written in the same cycle is read as it was before.
+/// stay. A word written in the same cycle is read as it was before. With one copy ([`Operands::single`]) both outputs are the word at `address_a`.
 ///
-/// **Theory of operation.** Block RAM has one read port, so there are two copies, which are always equal.
+/// **Theory of operation.** Block RAM has one read port, so there are two copies, which are always equal; or one, and whoever reads two words
+/// takes two cycles.
 ///
-/// **Latency** 1 cycle. **Throughput** two reads and a write a cycle.
+/// **Latency** 1 cycle. **Throughput** two reads (one copy: one read) and a write a cycle.
 #[derive(LogicBlock)]
 pub struct Operands<const N: usize> {
     /// Rising edge.
@@ -35,11 +36,13 @@ pub struct Operands<const N: usize> {
     /// Its new content.
     pub write_data: Signal<In, FB<32>>,
     _words: Vec<u32>,
+    _single: bool,
 }
 
 impl<const N: usize> Default for Operands<N> {
     fn default() -> Self {
         Self {
+            _single: false,
             clock: Signal::default(),
             enable: Signal::default(),
             address_a: Signal::default(),
@@ -54,12 +57,20 @@ impl<const N: usize> Default for Operands<N> {
     }
 }
 
+impl<const N: usize> Operands<N> {
+    /// With one copy.
+    pub fn single() -> Self {
+        Self { _single: true, ..Self::default() }
+    }
+}
+
 impl<const N: usize> Logic for Operands<N> {
     fn update(&mut self) {
         if self.clock.pos_edge() {
             if self.enable.val() {
+                let second = if self._single { &self.address_a } else { &self.address_b };
+                self.data_b.next = u64::from(self._words[second.val().index()]).into();
                 self.data_a.next = u64::from(self._words[self.address_a.val().index()]).into();
-                self.data_b.next = u64::from(self._words[self.address_b.val().index()]).into();
             }
             if self.write.val() {
                 self._words[self.write_address.val().index()] = self.write_data.val().get() as u32;
@@ -73,6 +84,14 @@ impl<const N: usize> Logic for Operands<N> {
     }
 
     fn hdl(&self) -> Verilog {
+        if self._single {
+            return Verilog::Custom(format!(
+                "reg [31:0] mem [0:{last}];\nreg [31:0] word;\ninitial word = 0;\n\
+                 always @(*) begin\n  data_a = word;\n  data_b = word;\nend\n\
+                 always @(posedge clock) begin\n  if (enable) word <= mem[address_a];\n  if (write) mem[write_address] <= write_data;\nend\n",
+                last = (1 << N) - 1,
+            ));
+        }
         Verilog::Custom(format!(
             "reg [31:0] copy_a [0:{last}];\nreg [31:0] copy_b [0:{last}];\n\
              initial begin\n  data_a = 0;\n  data_b = 0;\nend\n\

@@ -51,7 +51,7 @@ impl ModelConfig {
         dma_latency_ns: 500,
     };
 
-    /// 4 QPs, 16 regions, 8 CQs; no stream mode, no SRQs, no memory windows; 31.25 MHz.
+    /// 4 QPs, 16 regions, 8 CQs; no stream mode, no SRQs; 31.25 MHz.
     pub const SMALL: ModelConfig = ModelConfig {
         log2_qps: 2,
         log2_regions: 4,
@@ -59,7 +59,7 @@ impl ModelConfig {
         log2_srqs: 0,
         ird: 2,
         ord: 2,
-        features: RDMA,
+        features: RDMA | features::WINDOWS,
         clock_khz: 31_250,
         dma_latency_ns: 500,
     };

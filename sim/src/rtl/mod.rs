@@ -12,8 +12,10 @@ mod memory;
 mod metered;
 pub mod native;
 pub mod pins;
+mod stored;
 pub mod verilated;
 
 pub use compare::{Compared, Comparison};
 pub use device::{Pace, RtlConfig, RtlDevice};
 pub use metered::Metered;
+pub use stored::Stored;
