@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod abi;
+pub mod bridge;
 pub mod crc;
 pub mod ddp;
 pub mod mpa;

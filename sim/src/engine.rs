@@ -5,7 +5,9 @@ use crate::model::{Model, ModelConfig};
 use crate::rtl::native::Native;
 use crate::rtl::pins::Rtl;
 use crate::rtl::verilated::{VerilateError, Verilated};
-use crate::rtl::{Compared, Comparison, Metered, Pace, RtlConfig, RtlDevice, Stored};
+use crate::rtl::{
+    Compared, Comparison, DmaTiming, Pace, Profile, RtlConfig, RtlDevice, Stored, WavesConfig, WavesError,
+};
 use clap::ValueEnum;
 use ironwarp_hdl::top::{Core, full_core, small_core};
 use ironwarp_micro::asm::{AsmError, Program};
@@ -66,6 +68,23 @@ pub enum EngineError {
     /// The compiled Verilog.
     #[error(transparent)]
     Verilate(#[from] VerilateError),
+    /// Waveforms.
+    #[error(transparent)]
+    Waves(#[from] WavesError),
+    /// Only the RTL has signals.
+    #[error("engine {0} has no waveforms; use rtl, rtl-settled, rtl-verilated or rtl-verilated-settled")]
+    NoWaves(&'static str),
+}
+
+/// What is to be seen of a device, and where it will stand.
+#[derive(Debug, Clone, Default)]
+pub struct Watch {
+    /// Cycles of a program that is interpreted.
+    pub meter: Arc<Meter>,
+    /// Cycles of the RTL.
+    pub profile: Arc<Mutex<Profile>>,
+    /// Waveforms of the RTL.
+    pub waves: Option<WavesConfig>,
 }
 
 impl Engine {
@@ -88,6 +107,17 @@ impl Engine {
         !matches!(self, Engine::Model | Engine::Micro | Engine::Timed)
     }
 
+    /// The engine to use where the peers' time is real. Cycle by cycle the RTL would be slower by orders of magnitude than its clock
+    /// says, and spend its time on timers: its clock is taken to be as fast as this machine runs it.
+    #[must_use]
+    pub fn in_real_time(self) -> Self {
+        match self {
+            Engine::Rtl => Engine::RtlSettled,
+            Engine::RtlVerilated => Engine::RtlVerilatedSettled,
+            other => other,
+        }
+    }
+
     /// What the variable says; the model if it is not set.
     pub fn from_env() -> Result<Self, EngineError> {
         match std::env::var_os(VARIABLE) {
@@ -101,16 +131,19 @@ impl Engine {
 
     /// A device in power-up state with access to `dma`.
     pub fn device(self, config: &ModelConfig, dma: Arc<dyn Dma>) -> Result<Box<dyn Device>, EngineError> {
-        self.metered(config, dma, Arc::default())
+        self.watched(config, dma, &Watch::default())
     }
 
     /// A device that tells what it does.
-    pub fn metered(
+    pub fn watched(
         self,
         config: &ModelConfig,
         dma: Arc<dyn Dma>,
-        meter: Arc<Meter>,
+        watch: &Watch,
     ) -> Result<Box<dyn Device>, EngineError> {
+        if watch.waves.is_some() && !self.is_rtl() {
+            return Err(EngineError::NoWaves(self.name()));
+        }
         match self {
             Engine::Model => Ok(Box::new(Model::new(*config, dma))),
             Engine::Micro | Engine::Timed => {
@@ -118,6 +151,7 @@ impl Engine {
                 if sizes.table() > TABLE_MAX {
                     return Err(EngineError::TooLarge(sizes.table()));
                 }
+                let meter = Arc::clone(&watch.meter);
                 let build = Build { program: program(&sizes)?, sizes, meter };
                 let latency = Latency { memory: latency_cycles(config) };
                 Ok(match self {
@@ -134,9 +168,9 @@ impl Engine {
                 let built = |size: &Sizes| Sizes { clock_khz: size.clock_khz, ..sizes } == *size;
                 let program = program(&sizes)?;
                 let rtl = if built(&Sizes::SMALL) {
-                    Box::new(Stored::new(self.simulation(small_core(), &sizes)?, program.clone()))
+                    Box::new(Stored::new(self.simulation(small_core(), &sizes, watch)?, program.clone()))
                 } else if built(&Sizes::FULL) {
-                    self.simulation(full_core(&program.words), &sizes)?
+                    self.simulation(full_core(&program.words), &sizes, watch)?
                 } else {
                     return Err(EngineError::NotBuilt);
                 };
@@ -144,9 +178,9 @@ impl Engine {
                     Engine::RtlSettled | Engine::RtlVerilatedSettled => Pace::Settled,
                     _ => Pace::Clocked { period_ps: 1_000_000_000 / u64::from(sizes.clock_khz.max(1)) },
                 };
-                let rtl_config = RtlConfig { pace, dma_latency: latency_cycles(config) };
-                let rtl = Box::new(Metered::new(rtl, meter));
-                Ok(Box::new(RtlDevice::new(rtl, program, rtl_config, dma)))
+                let rtl_config = RtlConfig { pace, dma: dma_timing(config), pages: config.pages() };
+                let (profile, waves) = (Arc::clone(&watch.profile), watch.waves.as_ref());
+                Ok(Box::new(RtlDevice::new(rtl, program, rtl_config, dma, profile, waves)?))
             }
         }
     }
@@ -165,11 +199,12 @@ impl Engine {
         self,
         core: Core<P, M, T, R, X, C, I, N>,
         sizes: &Sizes,
+        watch: &Watch,
     ) -> Result<Box<dyn Rtl>, EngineError> {
         static VERILOG: Memo<Arc<str>> = Memo::new();
         let verilated = || -> Result<_, EngineError> {
             let verilog = VERILOG.get(sizes, || Ok(generate_verilog(&core).into()))?;
-            Ok(Box::new(Verilated::new(&verilog)?))
+            Ok(Box::new(Verilated::new(&verilog, watch.waves.is_some())?))
         };
         Ok(match self {
             Engine::RtlCompared => {
@@ -179,6 +214,16 @@ impl Engine {
             Engine::RtlVerilated | Engine::RtlVerilatedSettled => verilated()?,
             _ => Box::new(Native::new(core)),
         })
+    }
+}
+
+/// How host memory answers the RTL.
+fn dma_timing(config: &ModelConfig) -> DmaTiming {
+    let cycles = |ns: u32| u64::from(ns) * u64::from(config.clock_khz) / 1_000_000;
+    DmaTiming {
+        latency: cycles(config.dma_latency_ns),
+        jitter: cycles(config.dma_jitter_ns),
+        seed: config.dma_seed,
     }
 }
 
@@ -214,12 +259,7 @@ impl<T: Clone> Memo<T> {
 
 /// What the model's configuration says; what it does not say is that of a `small` device if it is of that size, else of a `full` one.
 fn sizes(config: &ModelConfig) -> Sizes {
-    let small = ModelConfig {
-        clock_khz: config.clock_khz,
-        dma_latency_ns: config.dma_latency_ns,
-        ..ModelConfig::SMALL
-    };
-    Sizes {
+    let of = |rest: Sizes| Sizes {
         log2_qps: config.log2_qps,
         log2_regions: config.log2_regions,
         log2_cqs: config.log2_cqs,
@@ -228,8 +268,10 @@ fn sizes(config: &ModelConfig) -> Sizes {
         ord: config.ord,
         features: config.features,
         clock_khz: config.clock_khz,
-        ..if *config == small { Sizes::SMALL } else { Sizes::FULL }
-    }
+        ..rest
+    };
+    let small = of(Sizes::SMALL);
+    if small == (Sizes { clock_khz: config.clock_khz, ..Sizes::SMALL }) { small } else { of(Sizes::FULL) }
 }
 
 /// The program of a device.

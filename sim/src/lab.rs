@@ -1,10 +1,10 @@
 //! Two hosts with an RNIC each on one link, all in this process: what demos, benchmarks and tests start from.
 
-use crate::emulated::Meter;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, Watch};
 use crate::link::LinkConfig;
 use crate::model::ModelConfig;
 use crate::pcap::PcapWriter;
+use crate::rtl::WavesConfig;
 use crate::world::{World, WorldError};
 use ironwarp_driver::Error;
 use ironwarp_driver::cm::{AcceptParams, ConnectError, ConnectParams, Established, RtrSet};
@@ -69,6 +69,8 @@ pub struct LabConfig {
     pub engine: Engine,
     /// Their size.
     pub device: ModelConfig,
+    /// Waveforms of both, each in a file of its own, if the engine has any.
+    pub waves: Option<WavesConfig>,
 }
 
 impl LabConfig {
@@ -87,7 +89,7 @@ pub struct Lab {
     /// The devices are on real time: only armed queues tell of completions, and nothing ever is idle.
     live: bool,
     /// What their devices do, if the engine tells.
-    pub meters: [Arc<Meter>; 2],
+    pub watches: [Watch; 2],
     /// Their drivers.
     pub hosts: [Context; 2],
 }
@@ -103,9 +105,13 @@ impl Lab {
         let mut world = World::new(config.seed);
         world.set_max_frame(usize::from(config.mtu) + 18);
         let memories = [HostMemory::new(), HostMemory::new()];
-        let meters: [Arc<Meter>; 2] = Default::default();
-        for ((memory, meter), name) in memories.iter().zip(&meters).zip(NAMES) {
-            world.add_node(config.engine.metered(&config.device, memory.clone(), meter.clone())?, name);
+        let waves = NAMES.map(|name| config.waves.as_ref().map(|waves| waves.for_device(name)));
+        let mut device = config.device;
+        let watches = waves.map(|waves| Watch { waves, ..Watch::default() });
+        for ((memory, watch), name) in memories.iter().zip(&watches).zip(NAMES) {
+            world.add_node(config.engine.watched(&device, memory.clone(), watch)?, name);
+            // The two are not stalled alike.
+            device.dma_seed ^= 1 << 63;
         }
         world.connect(config.link)?;
         if let Some(writer) = capture {
@@ -119,7 +125,7 @@ impl Lab {
             let opened = Context::open(transport, config.host(node));
             opened.map_err(|error| LabError::Open { name: NAMES[node].into(), error })
         };
-        Ok(Self { hosts: [open(0)?, open(1)?], meters, world, live: false })
+        Ok(Self { hosts: [open(0)?, open(1)?], watches, world, live: false })
     }
 
     /// Two hosts on devices that are elsewhere and can reach one another; of the configuration, the link and the size of the
@@ -131,7 +137,7 @@ impl Lab {
         };
         let hosts = [open(0)?, open(1)?];
         let world = Arc::new(Mutex::new(World::new(config.seed)));
-        Ok(Self { hosts, meters: Default::default(), world, live: true })
+        Ok(Self { hosts, watches: Default::default(), world, live: true })
     }
 
     /// Whether the devices are on real time.

@@ -34,6 +34,7 @@ fn lab(seed: u64, loss: f64) -> Lab {
             seed,
             engine: Engine::from_env().unwrap(),
             device: Size::from_env().unwrap().device(),
+            waves: None,
         },
         None,
     )

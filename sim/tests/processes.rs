@@ -124,7 +124,7 @@ fn devices_that_cannot_be_used_are_errors_that_say_what_to_do() {
 fn perf_device_measures_every_path_to_a_device() {
     let folder = Folder::new("perf");
     let (server, devices) = serve_two(&folder);
-    for device in ["model", devices.split(',').next().unwrap()] {
+    for device in ["model", "rtl", devices.split(',').next().unwrap()] {
         let args = ["perf", "device", "--json", "--iterations", "200", "--device", device];
         let output = ironwarp(&args).output().unwrap();
         assert!(output.status.success(), "{output:?}");

@@ -4,7 +4,9 @@ use ironwarp_sim::engine::{Engine, comparison};
 use ironwarp_sim::exercise::{Exercise, Prepared, Round, memory_for};
 use ironwarp_sim::lab::{Connection, Lab, LabConfig};
 use ironwarp_sim::link::LinkConfig;
+use ironwarp_sim::rtl::{FLOWS, Profile, WavesConfig};
 use ironwarp_sim::size::Size;
+use std::path::Path;
 use std::process::Command;
 
 /// Messages up to this size, bytes.
@@ -12,12 +14,19 @@ const MESSAGE: usize = 2048;
 
 /// Rounds of verified operations between two devices of this engine.
 fn exercise(engine: Engine, link: LinkConfig, markers: bool, rounds: u64) {
-    exercise_on(engine, Size::Full, link, markers, rounds);
+    watched(engine, Size::Full, link, markers, rounds, None);
 }
 
-/// The same, of this size.
-fn exercise_on(engine: Engine, size: Size, link: LinkConfig, markers: bool, rounds: u64) {
-    let config = LabConfig { link, mtu: 1500, seed: 3, engine, device: size.device() };
+/// The same of any size, with waveforms; what the devices did.
+fn watched(
+    engine: Engine,
+    size: Size,
+    link: LinkConfig,
+    markers: bool,
+    rounds: u64,
+    waves: Option<WavesConfig>,
+) -> [Profile; 2] {
+    let config = LabConfig { link, mtu: 1500, seed: 3, engine, device: size.device(), waves };
     let lab = Lab::new(&config, None).expect("hosts");
     let memory = memory_for(MESSAGE);
     let sides = [0, 1].map(|node| Prepared::new(&lab, node, memory).expect("verbs"));
@@ -30,6 +39,7 @@ fn exercise_on(engine: Engine, size: Size, link: LinkConfig, markers: bool, roun
     exercise.compare_all().expect("equal memory");
     assert!(exercise.verified() > 0);
     exercise.finish(&lab).expect("orderly end");
+    lab.watches.each_ref().map(|watch| watch.profile.lock().expect("profile").clone())
 }
 
 fn gigabit() -> LinkConfig {
@@ -65,6 +75,68 @@ fn verbs_are_verified_on_the_verilog_over_a_bad_link() {
     }
 }
 
+/// Instants in a VCD file, picoseconds, and how often the signal `name` at the top changes there.
+fn changes(path: &Path, name: &str) -> (Vec<u64>, usize) {
+    let text = std::fs::read_to_string(path).expect("waveforms");
+    let (header, body) = text.split_once("$enddefinitions $end").expect("header");
+    let declared = header.lines().find(|line| line.ends_with(&format!(" {name} $end"))).expect("signal");
+    let code = declared.split_whitespace().nth(3).expect("code");
+    let times = body.lines().filter_map(|line| line.strip_prefix('#')?.parse().ok()).collect();
+    let changed = |line: &&str| line.get(1..) == Some(code) && matches!(line.as_bytes()[0], b'0' | b'1');
+    (times, body.lines().filter(changed).count())
+}
+
+#[test]
+fn waveforms_cover_the_cycles_that_were_asked_for() {
+    let folder = std::env::temp_dir().join(format!("ironwarp-waves-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("folder");
+    let mut engines = vec![Engine::Rtl];
+    engines.extend(verilator().then_some(Engine::RtlVerilated));
+    for engine in engines {
+        let path = folder.join(format!("{}.vcd", engine.name()));
+        let waves = WavesConfig { path: path.clone(), cycles: 500..540 };
+        watched(engine, Size::Full, gigabit(), false, 1, Some(waves));
+        for side in ["left", "right"] {
+            let (times, clocks) = changes(&path.with_extension(format!("{side}.vcd")), "clock");
+            // 62.5 MHz: a rise and a fall every 16 ns.
+            assert_eq!(times, (0..80).map(|half| 500 * 16_000 + half * 8_000).collect::<Vec<_>>());
+            assert_eq!(clocks, 80, "the clock changes at every instant");
+        }
+    }
+    std::fs::remove_dir_all(&folder).expect("folder");
+    let waves = Some(WavesConfig { path: folder.join("gone").join("a.vcd"), cycles: 0..1 });
+    let config = LabConfig {
+        link: gigabit(),
+        mtu: 1500,
+        seed: 3,
+        engine: Engine::Rtl,
+        device: Size::Full.device(),
+        waves,
+    };
+    let refused =
+        |engine| Lab::new(&LabConfig { engine, ..config.clone() }, None).err().expect("error").to_string();
+    assert!(refused(Engine::Rtl).contains("cannot write waveforms to"), "{}", refused(Engine::Rtl));
+    assert!(refused(Engine::Model).contains("has no waveforms"), "{}", refused(Engine::Model));
+}
+
+#[test]
+fn the_profile_accounts_for_every_cycle() {
+    if !verilator() {
+        return;
+    }
+    for profile in watched(Engine::RtlVerilated, Size::Full, gigabit(), false, 2, None) {
+        let busy: u64 = profile.routines.values().sum();
+        assert_eq!(busy + profile.waiting, profile.cycles);
+        // An instruction takes a cycle or more.
+        assert!(profile.instructions <= busy && profile.instructions * 4 > busy, "{profile:?}");
+        assert!(!profile.doorbell_to_wire.is_empty() && !profile.frame_to_completion.is_empty());
+        for used in ["frames in", "frames out", "host requests", "small data", "payload data", "write data"] {
+            let at = FLOWS.iter().position(|name| *name == used).expect("a stream");
+            assert!(profile.flows[at].busy > 0, "{used}");
+        }
+    }
+}
+
 #[test]
 fn the_whole_core_is_its_verilog_in_every_cycle_of_verified_traffic() {
     if !verilator() {
@@ -72,7 +144,7 @@ fn the_whole_core_is_its_verilog_in_every_cycle_of_verified_traffic() {
     }
     let mut before = 0;
     for (size, rounds) in [(Size::Full, 3), (Size::Small, 1)] {
-        exercise_on(Engine::RtlCompared, size, gigabit(), false, rounds);
+        watched(Engine::RtlCompared, size, gigabit(), false, rounds, None);
         let seen = comparison();
         println!("{}: {} cycles, {} mismatches", size.name(), seen.cycles() - before, seen.mismatches());
         assert_eq!(seen.mismatches(), 0);
@@ -84,6 +156,6 @@ fn the_whole_core_is_its_verilog_in_every_cycle_of_verified_traffic() {
 #[test]
 fn verbs_are_verified_on_a_small_device_whose_program_is_in_a_flash() {
     if verilator() {
-        exercise_on(Engine::RtlVerilated, Size::Small, gigabit(), true, 2);
+        watched(Engine::RtlVerilated, Size::Small, gigabit(), true, 2, None);
     }
 }

@@ -41,6 +41,7 @@ fn new_lab() -> Lab {
         seed: 11,
         engine: Engine::from_env().unwrap(),
         device: Size::from_env().unwrap().device(),
+        waves: None,
     };
     Lab::new(&config, None).expect("hosts")
 }

@@ -31,6 +31,7 @@ fn lab() -> Lab {
         seed: 1,
         engine: Engine::from_env().unwrap(),
         device: Size::from_env().unwrap().device(),
+        waves: None,
     };
     Lab::new(&config, None).unwrap()
 }

@@ -32,6 +32,8 @@ const CONFIG: ModelConfig = ModelConfig {
         | features::WINDOWS,
     clock_khz: 62_500,
     dma_latency_ns: 500,
+    dma_jitter_ns: 0,
+    dma_seed: 0,
 };
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
 

@@ -16,6 +16,7 @@ fn exercise(link: LinkConfig, mtu: u16, how: Connection, seed: u64, rounds: &[Ro
             seed,
             engine: Engine::from_env().unwrap(),
             device: Size::from_env().unwrap().device(),
+            waves: None,
         },
         None,
     )

@@ -80,7 +80,7 @@ impl Carrier for Queue {
     }
 
     fn abandon(&self) -> Result<(), Error> {
-        // A Terminate that came with the frames injected: the queue pair closes by itself.
-        if self.qp.state() == QpState::Terminate { Ok(()) } else { self.qp.abort() }
+        // A Terminate or an error that came with the frames injected: the queue pair closes by itself, now or when the event is here.
+        if self.qp.state() == QpState::Terminate || self.qp.is_stopped() { Ok(()) } else { self.qp.abort() }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::qp::QpInner;
 use super::queues::Side;
-use super::{QpEvent, QpState};
+use super::{QpEvent, QpState, QueuePair};
 use crate::error::Error;
 use crate::hw::{ConnectionNotice, Hw};
 use crate::sync::lock;
@@ -330,5 +330,12 @@ impl QpInner {
             Err(error) => tracing::warn!(qp = self.number.get(), %error, "no RST for the peer"),
         }
         true
+    }
+}
+
+impl QueuePair {
+    /// Whether the device has stopped the connection: its event says why, or is on the way.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.0.hw_state().is_ok_and(|state| state.state == context::QpState::Error)
     }
 }

@@ -1,6 +1,7 @@
 //! Where everything stands: global words, context words, table memory; and the sizes of a device.
 
 use crate::isa::Word;
+use ironwarp_proto::abi::doorbell::Pages;
 use ironwarp_proto::abi::regs::features;
 
 /// Build-time sizes and features of a device: everything that differs between `small` and `full`.
@@ -73,6 +74,11 @@ impl Sizes {
         clock_khz: 31_250,
     };
 
+    /// Where the doorbells are.
+    pub const fn pages(&self) -> Pages {
+        let (qps, cqs, srqs) = (1 << self.log2_qps, 1 << self.log2_cqs, 1 << self.log2_srqs);
+        Pages { first: 0x1000, log2_size: 12, qps, cqs, srqs }
+    }
     /// Whether a bit of `FEATURES` is set.
     pub const fn has(&self, feature: u32) -> bool {
         self.features & feature != 0
@@ -113,8 +119,8 @@ impl Sizes {
     /// |---|---|
     /// | 0 | sequence number of its first byte, a marker in front included |
     /// | 1 | payload bytes 15:0, send entry index or Read Request queue index 31:16 |
-    /// | 2 | offset in the message |
-    /// | 3 | RDMAP opcode 3:0, bit 4 last of the message, bit 5 the last completes the work, bit 6 the last frees the Read Request queue entry, bit 7 Immediate Data follows the message; MSN 15:8, work 23:16, Request Identifier 31:24 (low 8 bits of each; Write and Sends: bit 24 inline; they and Read Responses: bit 25 its address is in `places`, for this turn) |
+    /// | 2 | offset in the message; of a run: its FPDUs 7:0, its works 15:8 |
+    /// | 3 | RDMAP opcode 3:0, bit 4 last of the message, bit 5 the last completes the work, bit 6 the last frees the Read Request queue entry, bit 7 Immediate Data follows the message; MSN 15:8, work 23:16, Request Identifier 31:24 (low 8 bits of each; Write and Sends: bit 24 inline; they and Read Responses: bit 25 its address is in `places`, for this turn; bit 26 a run: inline Writes of consecutive entries, the same length each, and the last of their works) |
     pub const fn journal(&self) -> u16 {
         (q::RUNS + if self.has(features::STREAM) { q::RUN_WORDS } else { 0 }) as u16
     }
@@ -123,7 +129,7 @@ impl Sizes {
     ///
     /// | word | content |
     /// |---|---|
-    /// | 0 | index 15:0, verb 20:16, bit 21 two slots, bit 22 signalled, bit 23 done, status 31:24 |
+    /// | 0 | index 15:0 (a run of entries that nobody wants to know of is one work: its last index), verb 20:16, bit 21 two slots, bit 22 signalled, bit 23 done, status 31:24 |
     /// | 1 | length |
     pub const fn works(&self) -> u16 {
         self.journal() + (4 << self.log2_journal)
@@ -162,6 +168,10 @@ impl Sizes {
     /// Send entries that are read at once at most: half of those that are kept, since a second slot may follow.
     pub const fn batch(&self) -> u8 {
         if self.log2_journal < 3 { 1 << (self.log2_journal - 1) } else { 4 }
+    }
+    /// Words of a reply of the small reader at most.
+    pub const fn reply(&self) -> u8 {
+        16 * self.batch()
     }
     /// T address of the send entries that were read last, 16 words a slot, as many slots as the journal has entries.
     pub const fn entries(&self) -> u16 {
@@ -224,13 +234,15 @@ pub mod g {
         TX0 = 67; TX1 = 68; TX2 = 69; TX3 = 70; TX4 = 71; TX5 = 72; TX6 = 73; TX7 = 74;
         /// Host part: scratch of its own.
         H0 = 75; H1 = 76; H2 = 77; H3 = 78;
+        /// Requests of the host that may still be served in this pass.
+        H4 = 79;
         /// The region of the last Write that came: STag; TO of its first byte, low and high; its length, 0: not known (whoever changes a region
         /// makes it so); host address of its first byte, low and high; the QP.
         KNOWN_STAG = 105; KNOWN_BASE = 106; KNOWN_BASE_HIGH = 107; KNOWN_LENGTH = 108; KNOWN_HOST = 109; KNOWN_HOST_HIGH = 110;
         KNOWN_QP = 111;
     }
     /// Constants of the assembler: from here to [`CONSTANTS_END`].
-    pub const CONSTANTS: u8 = 79;
+    pub const CONSTANTS: u8 = 80;
     /// First word behind the constants.
     pub const CONSTANTS_END: u8 = 105;
 }
@@ -406,6 +418,8 @@ pub mod c {
         /// A receive entry is in use.
         pub const OPEN: u8 = 6;
         pub const PREFER_RESPONSE: u8 = 7;
+        /// The last entries started were whole inline Writes: runs of them may follow.
+        pub const RUNS: u8 = 9;
     }
 }
 
@@ -464,6 +478,8 @@ pub mod t {
     pub const FPDU: u8 = 120;
     /// Transmit part: scratch.
     pub const SAVED: u8 = 133;
+    /// Words of payload of the last run of Writes.
+    pub const RUN_WORDS: u8 = 134;
     /// First word behind them.
-    pub const END: u8 = 134;
+    pub const END: u8 = 135;
 }

@@ -26,8 +26,8 @@ use rust_hdl::prelude::*;
 ///
 /// **Interface.** `line`, `mac`: frames with two pad bytes in front, without FCS. `host_*`: register requests, answered in order on `answer`. Four read
 /// channels and one write channel to host memory. `now`: time in units of 1024 ns. `pace`: the transmitter may build frames. `irq`: the interrupt, a level. `waiting`:
-/// the sequencer has nothing to do. `alarm`: when it wants to be woken, if `alarm_set`. `fill_*`: lines of the program (see [`Cache`](crate::seq::Cache)), if it is
-/// not all in the core.
+/// the sequencer and the engines have nothing to do; `resting`: the sequencer has not. `alarm`: when it wants to be woken, if `alarm_set`. `fill_*`: lines of the
+/// program (see [`Cache`](crate::seq::Cache)), if it is not all in the core.
 ///
 /// **Theory of operation.** What stands between the sequencer and the engines is here: the table of ports of docs/microarchitecture.md section 1.
 #[derive(LogicBlock)]
@@ -83,6 +83,8 @@ pub struct Core<
     pub write_channel: WriteMaster,
     /// Nothing to do.
     pub waiting: Signal<Out, Bit>,
+    /// The sequencer has nothing to do.
+    pub resting: Signal<Out, Bit>,
     /// A frame is being built.
     pub sending: Signal<Out, Bit>,
     /// An alarm is set.
@@ -207,6 +209,7 @@ impl<
             send_channel: Default::default(),
             write_channel: Default::default(),
             waiting: Signal::default(),
+            resting: Signal::default(),
             sending: Signal::default(),
             alarm_set: Signal::default(),
             alarm: Signal::default(),
@@ -517,6 +520,7 @@ impl<
             && self.walk.command_ready.val()
             && self.transmit.idle.val()
             && self.requests.empty.val();
+        self.resting.next = self.sequencer.waiting.val();
         self.sending.next = !self.transmit.idle.val();
         self.alarm_set.next = self.alarm_on.q.val();
         self.alarm.next = self.alarm_at.q.val();

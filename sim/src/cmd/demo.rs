@@ -27,9 +27,9 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    device: DeviceOptions,
+    pub(super) device: DeviceOptions,
     #[command(flatten)]
-    run: RunOptions,
+    pub(super) run: RunOptions,
 }
 
 /// What one link saw.
@@ -128,6 +128,7 @@ fn simulated(args: &Args, captures: &mut Vec<PathBuf>) -> Result<(Vec<Report>, P
         // One capture a link: the second gets a name of its own.
         if index > 0 {
             options.pcap = options.pcap.map(|path| path.with_extension("lossy.pcapng"));
+            options.vcd = options.vcd.map(|path| path.with_extension("lossy.vcd"));
         }
         captures.extend(options.pcap.clone());
         let lab = options.lab(LinkConfig { rate_bps: Some(RATE), ..link })?;

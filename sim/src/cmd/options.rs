@@ -1,12 +1,14 @@
 //! Options that several commands share, and what they have in common.
 
 use crate::engine::{Engine, EngineError};
+use crate::engine_of;
 use crate::lab::{Connection, Lab, LabConfig, LabError};
 use crate::link::LinkConfig;
 use crate::live::Ether;
 use crate::live::ether::OpenError;
 use crate::model::ModelConfig;
 use crate::pcap::{CaptureError, PcapWriter};
+use crate::rtl::WavesConfig;
 use crate::size::Size;
 use crate::vfio_user::ServerError;
 use clap::{Args, ValueEnum};
@@ -101,9 +103,21 @@ pub struct RunOptions {
     /// Core clock, MHz; engines timed and rtl run at this rate. 62.5 for a full device, 31.25 for a small one.
     #[arg(long, value_name = "MHZ", value_parser = clock)]
     pub clock_mhz: Option<f64>,
+    /// Waveforms of the RTL: FILE.left.vcd and FILE.right.vcd, every signal; large, so give a window.
+    #[arg(long, value_name = "FILE")]
+    pub vcd: Option<PathBuf>,
+    /// First cycle of the waveforms, from the end of reset.
+    #[arg(long, value_name = "CYCLE", default_value_t = 0, requires = "vcd")]
+    pub vcd_from: u64,
+    /// Cycle in front of which they end.
+    #[arg(long, value_name = "CYCLE", default_value_t = 100_000, requires = "vcd")]
+    pub vcd_to: u64,
     /// Latency of host memory, nanoseconds; engines timed and rtl.
     #[arg(long, value_name = "NS", default_value_t = 500, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub dma_latency_ns: u32,
+    /// Largest random addition to it, and random stalls of every channel, nanoseconds; engines rtl.
+    #[arg(long, value_name = "NS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub dma_jitter_ns: u32,
 }
 
 fn clock(text: &str) -> Result<f64, String> {
@@ -129,11 +143,30 @@ impl RunOptions {
         Ok(Lab::on_devices(devices, &self.config(LinkConfig::default())?)?)
     }
 
+    /// Take the engine that a device's name says, such as `rtl`.
+    pub fn adopt(&mut self, device: &DeviceOptions) -> Result<(), CommandError> {
+        let [name] = device.names.as_slice() else { return Ok(()) };
+        match engine_of(name) {
+            Some(engine) if self.engine == Engine::default() || self.engine == engine => self.engine = engine,
+            Some(_) if *name != DeviceName::Model => {
+                return Err(CommandError::Failed(format!(
+                    "device {name} and engine {} are both chosen: leave out --engine, or --device and {DEVICE_VARIABLE}",
+                    self.engine.name()
+                )));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// An error if something is asked for that only a device in this process can do.
     pub fn check_elsewhere(&self) -> Result<(), CommandError> {
         let failed = |text: &str| Err(CommandError::Failed(text.into()));
         if self.pcap.is_some() {
             return failed("the frames of devices elsewhere cannot be captured here: leave out --pcap");
+        }
+        if self.vcd.is_some() {
+            return failed("devices elsewhere have no waveforms here: leave out --vcd");
         }
         if self.engine != Engine::default() {
             return failed("the engine of devices elsewhere is chosen where they are: leave out --engine");
@@ -154,29 +187,37 @@ impl RunOptions {
             )));
         }
         let device = self.config.device();
-        let clock_khz = self.clock_mhz.map_or(device.clock_khz, |mhz| (mhz * 1000.0) as u32);
-        Ok(ModelConfig { clock_khz, dma_latency_ns: self.dma_latency_ns, ..device })
+        Ok(ModelConfig {
+            clock_khz: self.clock_mhz.map_or(device.clock_khz, |mhz| (mhz * 1000.0) as u32),
+            dma_latency_ns: self.dma_latency_ns,
+            dma_jitter_ns: self.dma_jitter_ns,
+            dma_seed: self.seed,
+            ..device
+        })
     }
 
     fn config(&self, link: LinkConfig) -> Result<LabConfig, CommandError> {
         let device = self.device()?;
-        Ok(LabConfig { link, mtu: self.mtu, seed: self.seed, engine: self.engine, device })
+        let cycles = self.vcd_from..self.vcd_to;
+        let waves = self.vcd.as_ref().map(|path| WavesConfig { path: path.clone(), cycles });
+        Ok(LabConfig { link, mtu: self.mtu, seed: self.seed, engine: self.engine, device, waves })
     }
 }
 
 /// Which devices to use.
 #[derive(Debug, Clone, Args)]
 pub struct DeviceOptions {
-    /// Devices: model, vfio-user:PATH or vfio:0000:01:00.0; several are separated by commas.
+    /// Devices: model, rtl, rtl-verilated, vfio-user:PATH or vfio:0000:01:00.0; several are separated by commas.
     #[arg(long = "device", value_name = "NAME", value_delimiter = ',', env = DEVICE_VARIABLE)]
     names: Vec<DeviceName>,
 }
 
 impl DeviceOptions {
-    /// Two devices elsewhere, or `None` for two models in this process.
+    /// Two devices elsewhere, or `None` for two that are simulated in this process.
     pub fn pair(&self) -> Result<Option<[&DeviceName; 2]>, CommandError> {
         match self.names.as_slice() {
-            [] | [DeviceName::Model] => Ok(None),
+            [] => Ok(None),
+            [name] if name.is_simulated() => Ok(None),
             [left, right] if left == right => {
                 Err(CommandError::Failed(format!("{left} is named twice: two devices are needed")))
             }
@@ -256,6 +297,9 @@ pub enum CommandError {
     /// The capture file.
     #[error(transparent)]
     Capture(#[from] CaptureError),
+    /// A device by name.
+    #[error(transparent)]
+    Open(#[from] crate::OpenDeviceError),
     /// A verb.
     #[error(transparent)]
     Verb(#[from] ironwarp_driver::Error),

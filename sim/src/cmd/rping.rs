@@ -15,7 +15,7 @@ use crate::lab::{self, Lab};
 use crate::live::{Host, HostConfig, Patience, Stop};
 use clap::ArgGroup;
 use ironwarp_driver::cm::{AcceptParams, ConnectParams};
-use ironwarp_driver::transport::{DEVICE_VARIABLE, DeviceName};
+use ironwarp_driver::transport::DEVICE_VARIABLE;
 use ironwarp_driver::verbs::{
     Access, CompletionQueue, Context, ContextConfig, MemoryRegion, Notify, QpConfig, QpState, QueuePair,
     ReceiveRequest, RemoteAddress, SendRequest, WcOpcode, WcStatus, WorkCompletion,
@@ -47,11 +47,11 @@ pub struct Args {
     #[command(flatten)]
     ether: EtherOptions,
     #[command(flatten)]
-    device: DeviceOptions,
+    pub(super) device: DeviceOptions,
     #[command(flatten)]
     link: LinkOptions,
     #[command(flatten)]
-    run: RunOptions,
+    pub(super) run: RunOptions,
 }
 
 /// Port of rdma-core's rping.
@@ -89,10 +89,12 @@ fn host(args: &Args, ip: Ipv4Addr) -> Result<Host, CommandError> {
     let failed = |text: String| Err(CommandError::Failed(text));
     let mac = args.ether.mac;
     match (&args.ether.ether, args.device.one()?) {
-        (Some(ether), DeviceName::Model) => {
+        (Some(ether), name) if name.is_simulated() => {
             Host::open(&HostConfig::new(ether.clone(), mac, ip).with(&args.run)?)
         }
-        (None, DeviceName::Model) => failed("--ether is missing, or --device with an RNIC elsewhere".into()),
+        (None, name) if name.is_simulated() => {
+            failed("--ether is missing, or --device with an RNIC elsewhere".into())
+        }
         (Some(_), name) => failed(format!(
             "the Ethernet of {name} is chosen where the device is: leave out --ether, or --device and {DEVICE_VARIABLE}"
         )),

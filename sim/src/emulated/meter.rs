@@ -47,16 +47,12 @@ impl std::ops::Sub for Spent {
 #[derive(Debug, Default)]
 pub struct Meter {
     spent: [[AtomicU64; 2]; Cause::ALL.len()],
-    simulated: AtomicU64,
 }
 
 impl Clone for Meter {
     fn clone(&self) -> Self {
         let copy = |count: &AtomicU64| AtomicU64::new(count.load(Ordering::Relaxed));
-        Self {
-            spent: self.spent.each_ref().map(|pair| pair.each_ref().map(copy)),
-            simulated: copy(&self.simulated),
-        }
+        Self { spent: self.spent.each_ref().map(|pair| pair.each_ref().map(copy)) }
     }
 }
 
@@ -66,16 +62,6 @@ impl Meter {
         let [runs, sum] = &self.spent[cause as usize];
         runs.fetch_add(1, Ordering::Relaxed);
         sum.fetch_add(cycles, Ordering::Relaxed);
-    }
-
-    /// Count a cycle of the RTL that was simulated.
-    pub(crate) fn simulate(&self) {
-        self.simulated.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Cycles of the RTL that were simulated. Those in which nothing could happen are not.
-    pub fn simulated(&self) -> u64 {
-        self.simulated.load(Ordering::Relaxed)
     }
 
     /// What was spent for a cause.

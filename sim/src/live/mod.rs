@@ -2,6 +2,7 @@
 
 pub mod ether;
 mod nic;
+mod pair;
 mod port;
 mod served;
 mod stop;
@@ -9,6 +10,7 @@ pub mod switch;
 
 pub use ether::Ether;
 pub use nic::Nic;
+pub use pair::Pair;
 pub use port::{Port, PortStats};
 pub use served::Served;
 pub use stop::{Patience, Stop};

@@ -25,6 +25,10 @@ pub struct ModelConfig {
     pub clock_khz: u32,
     /// Nanoseconds from a DMA command to its first word, and from a write to its answer. Only engines with a time of their own look at it.
     pub dma_latency_ns: u32,
+    /// Largest random addition to it; if it is not 0, each channel also stalls at random. Only the RTL looks at it.
+    pub dma_jitter_ns: u32,
+    /// Seed of that.
+    pub dma_seed: u64,
 }
 
 impl Default for ModelConfig {
@@ -49,6 +53,8 @@ impl ModelConfig {
         features: RDMA | features::STREAM | features::SRQ | features::WINDOWS,
         clock_khz: 62_500,
         dma_latency_ns: 500,
+        dma_jitter_ns: 0,
+        dma_seed: 0,
     };
 
     /// 4 QPs, 16 regions, 8 CQs; no stream mode, no SRQs; 31.25 MHz.
@@ -62,6 +68,8 @@ impl ModelConfig {
         features: RDMA | features::WINDOWS,
         clock_khz: 31_250,
         dma_latency_ns: 500,
+        dma_jitter_ns: 0,
+        dma_seed: 0,
     };
 
     /// Doorbell pages: 4 KiB each, behind the register page.

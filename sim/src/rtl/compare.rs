@@ -1,6 +1,8 @@
 //! Two simulations of a core side by side: any difference is told and counted.
 
 use super::pins::{Inputs, Outputs, Rtl};
+use super::waves::WavesError;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -52,5 +54,13 @@ impl Rtl for Compared {
     fn rise(&mut self) {
         self.first.rise();
         self.second.rise();
+    }
+
+    fn trace(&mut self, path: &Path) -> Result<(), WavesError> {
+        self.first.trace(path)
+    }
+
+    fn dump(&mut self, ps: u64) {
+        self.first.dump(ps);
     }
 }

@@ -1,13 +1,16 @@
 //! The RTL core as a device: its environment, cycle by cycle.
 
-use super::memory::{ReadChannel, WriteChannel};
+use super::memory::{DmaTiming, ReadChannel, WriteChannel};
 use super::pins::{Inputs, Outputs, READERS, Request, Rtl, Word};
+use super::profile::{Profile, Profiler};
+use super::waves::{Waves, WavesConfig, WavesError};
 use ironwarp_micro::asm::Program;
+use ironwarp_proto::abi::doorbell::Pages;
 use ironwarp_proto::abi::regs;
 use ironwarp_proto::pins::{Device, Dma, Frame, Nanos};
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Nanoseconds in a unit of the core's time, log2.
 const LOG2_UNIT: u32 = 10;
@@ -34,13 +37,25 @@ pub enum Pace {
     },
 }
 
+impl Pace {
+    /// Picoseconds of a cycle in waveforms.
+    fn period_ps(self) -> u64 {
+        match self {
+            Pace::Settled => 1000,
+            Pace::Clocked { period_ps } => period_ps,
+        }
+    }
+}
+
 /// Parameters of the environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RtlConfig {
     /// Time.
     pub pace: Pace,
-    /// Cycles from a DMA command to its first word, and from a write's last word to its answer.
-    pub dma_latency: u64,
+    /// Host memory.
+    pub dma: DmaTiming,
+    /// Where its doorbells are.
+    pub pages: Pages,
 }
 
 /// The device.
@@ -67,20 +82,34 @@ pub struct RtlDevice {
     quiet: u32,
     last_pc: u16,
     dead: bool,
+    profiler: Profiler,
+    profile: Arc<Mutex<Profile>>,
+    waves: Option<Waves>,
 }
 
 impl RtlDevice {
-    /// A device after reset: the program has booted.
-    pub fn new(rtl: Box<dyn Rtl>, program: Arc<Program>, config: RtlConfig, dma: Arc<dyn Dma>) -> Self {
+    /// A device after reset: the program has booted. It tells what it does in `profile`, and draws `waves`.
+    pub fn new(
+        mut rtl: Box<dyn Rtl>,
+        program: Arc<Program>,
+        config: RtlConfig,
+        dma: Arc<dyn Dma>,
+        profile: Arc<Mutex<Profile>>,
+        waves: Option<&WavesConfig>,
+    ) -> Result<Self, WavesError> {
+        let waves = waves.map(|waves| Waves::open(waves, config.pace.period_ps(), &mut *rtl)).transpose()?;
         let mut device = Self {
             rtl,
+            profiler: Profiler::new(Arc::clone(&program), config.pages),
+            profile,
+            waves,
             program,
             config,
             dma,
             cycle: 0,
             now: 0,
-            reads: Default::default(),
-            write: WriteChannel::default(),
+            reads: std::array::from_fn(|channel| ReadChannel::new(config.dma, channel as u64)),
+            write: WriteChannel::new(config.dma, READERS as u64),
             line: VecDeque::new(),
             requests: VecDeque::new(),
             answers: VecDeque::new(),
@@ -98,7 +127,7 @@ impl RtlDevice {
             device.rtl.rise();
         }
         device.settle(false);
-        device
+        Ok(device)
     }
 
     /// Cycles simulated.
@@ -115,7 +144,7 @@ impl RtlDevice {
             pace,
             now: (self.now >> LOG2_UNIT) as u32,
             answer_ready: true,
-            write: self.write.drive(now),
+            write: self.write.drive(now, &*dma),
             ..Inputs::default()
         };
         for (pins, channel) in inputs.reads.iter_mut().zip(&mut self.reads) {
@@ -124,6 +153,10 @@ impl RtlDevice {
         inputs.line = self.line.front().copied().unwrap_or_default();
         inputs.host = self.requests.front().copied().unwrap_or_default();
         let out = self.rtl.settle(&inputs);
+        if let Some(waves) = &self.waves {
+            waves.low(now, &mut *self.rtl);
+        }
+        self.profiler.cycle(&inputs, &out, &mut self.profile.lock().unwrap_or_else(PoisonError::into_inner));
         let mut moved = out.mac.valid || out.answer.is_some() || !out.waiting;
         if inputs.line.valid {
             moved = true;
@@ -146,12 +179,11 @@ impl RtlDevice {
                 self.frames.push_back(frame.get(PAD..).unwrap_or_default().to_vec());
             }
         }
-        let latency = self.config.dma_latency;
         for ((channel, pins), reads) in self.reads.iter_mut().zip(&inputs.reads).zip(&out.reads) {
-            channel.take(now, latency, pins, reads);
+            channel.take(now, pins, reads);
             moved |= !channel.is_idle();
         }
-        self.write.take(now, latency, &inputs.write, &out.write, &*dma);
+        self.write.take(now, &inputs.write, &out.write);
         moved |= !self.write.is_idle();
         self.interrupt = out.interrupt;
         self.alarm = out.alarm;
@@ -160,6 +192,9 @@ impl RtlDevice {
         }
         self.quiet = if moved { 0 } else { self.quiet + 1 };
         self.rtl.rise();
+        if let Some(waves) = &self.waves {
+            waves.high(now, &mut *self.rtl);
+        }
         self.cycle += 1;
         out
     }

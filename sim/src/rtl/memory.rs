@@ -2,7 +2,57 @@
 
 use super::pins::{ReadIn, ReadOut, WriteIn, WriteOut};
 use ironwarp_proto::pins::Dma;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use std::collections::VecDeque;
+
+/// How fast host memory is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DmaTiming {
+    /// Cycles from a command to its first word, and from a write's last word to its answer.
+    pub latency: u64,
+    /// Up to as many more, at random; if not 0, every channel also holds its words back at random.
+    pub jitter: u64,
+    /// Seed of the randomness.
+    pub seed: u64,
+}
+
+/// The whims of one channel.
+struct Whims {
+    timing: DmaTiming,
+    random: SmallRng,
+    /// The channel holds everything back for so many cycles.
+    stall: u64,
+}
+
+impl Whims {
+    /// Cycles in which it goes on between two stalls, about.
+    const RUN: u32 = 12;
+
+    fn new(timing: DmaTiming, channel: u64) -> Self {
+        let random = SmallRng::seed_from_u64(timing.seed ^ channel << 32);
+        Self { timing, random, stall: 0 }
+    }
+
+    /// When what begins in cycle `now` is done.
+    fn due(&mut self, now: u64) -> u64 {
+        let more = if self.timing.jitter == 0 { 0 } else { self.random.random_range(0..=self.timing.jitter) };
+        now + 1 + self.timing.latency + more
+    }
+
+    /// Whether the channel does nothing in this cycle.
+    fn stalls(&mut self) -> bool {
+        if self.timing.jitter == 0 {
+            return false;
+        }
+        if self.stall == 0 && self.random.random_range(0..Self::RUN) == 0 {
+            self.stall = self.random.random_range(1..=self.timing.jitter);
+        }
+        let stalls = self.stall > 0;
+        self.stall = self.stall.saturating_sub(1);
+        stalls
+    }
+}
 
 /// A burst under way.
 struct Burst {
@@ -15,16 +65,27 @@ struct Burst {
     at: usize,
 }
 
-/// One read channel. A burst is read when its first word comes: `latency` cycles after its command.
-#[derive(Default)]
+/// One read channel. A burst is read when its first word comes.
 pub struct ReadChannel {
+    whims: Whims,
     bursts: VecDeque<Burst>,
+    /// A word that was shown and not taken stays.
+    shown: bool,
 }
 
 impl ReadChannel {
+    /// Channel number `channel` of a memory.
+    pub fn new(timing: DmaTiming, channel: u64) -> Self {
+        Self { whims: Whims::new(timing, channel), bursts: VecDeque::new(), shown: false }
+    }
+
     /// What the core sees in cycle `now`.
     pub fn drive(&mut self, now: u64, dma: &dyn Dma) -> ReadIn {
-        let mut pins = ReadIn { accept: self.bursts.len() < 4, ..ReadIn::default() };
+        let stalls = self.whims.stalls();
+        let mut pins = ReadIn { accept: !stalls && self.bursts.len() < 4, ..ReadIn::default() };
+        if stalls && !self.shown {
+            return pins;
+        }
         let Some(burst) = self.bursts.front_mut().filter(|burst| burst.due <= now) else { return pins };
         if burst.data.is_none() {
             let mut data = vec![0; burst.words * 4];
@@ -41,7 +102,8 @@ impl ReadChannel {
     }
 
     /// The cycle ends: what was taken?
-    pub fn take(&mut self, now: u64, latency: u64, pins: &ReadIn, out: &ReadOut) {
+    pub fn take(&mut self, now: u64, pins: &ReadIn, out: &ReadOut) {
+        self.shown = pins.valid && !out.ready;
         if pins.valid && out.ready {
             if let Some(burst) = self.bursts.front_mut() {
                 burst.at += 1;
@@ -52,14 +114,8 @@ impl ReadChannel {
         }
         if pins.accept && out.request {
             let (address, words) = (out.address, usize::from(out.words));
-            self.bursts.push_back(Burst {
-                due: now + 1 + latency,
-                address,
-                words,
-                data: None,
-                failed: false,
-                at: 0,
-            });
+            let due = self.whims.due(now);
+            self.bursts.push_back(Burst { due, address, words, data: None, failed: false, at: 0 });
         }
     }
 
@@ -92,31 +148,39 @@ fn whole_words(burst: &Burst, dma: &dyn Dma, data: &mut [u8]) -> bool {
     true
 }
 
-/// The write channel. A burst is written when its last word has come, and answered `latency` cycles later.
-#[derive(Default)]
+/// The write channel. What a burst writes is there when it is answered, at the latest moment that the rules allow.
 pub struct WriteChannel {
+    whims: Whims,
     commands: VecDeque<(u64, usize)>,
     data: Vec<(u32, u8)>,
-    answers: VecDeque<(u64, bool)>,
+    answers: VecDeque<Written>,
+}
+
+/// A burst that has come and is not answered.
+struct Written {
+    due: u64,
+    address: u64,
+    words: Vec<(u32, u8)>,
 }
 
 impl WriteChannel {
+    /// Channel number `channel` of a memory.
+    pub fn new(timing: DmaTiming, channel: u64) -> Self {
+        let whims = Whims::new(timing, channel);
+        Self { whims, commands: VecDeque::new(), data: Vec::new(), answers: VecDeque::new() }
+    }
+
     /// What the core sees in cycle `now`.
-    pub fn drive(&self, now: u64) -> WriteIn {
-        let answer = self.answers.front().filter(|(due, _)| *due <= now);
-        WriteIn {
-            accept: self.commands.len() < 4,
-            ready: true,
-            answered: answer.is_some(),
-            failed: answer.is_some_and(|(_, failed)| *failed),
-        }
+    pub fn drive(&mut self, now: u64, dma: &dyn Dma) -> WriteIn {
+        let stalls = self.whims.stalls();
+        let done = !stalls && self.answers.front().is_some_and(|written| written.due <= now);
+        let failed = done
+            && self.answers.pop_front().is_some_and(|written| !store(written.address, &written.words, dma));
+        WriteIn { accept: !stalls && self.commands.len() < 4, ready: !stalls, answered: done, failed }
     }
 
     /// The cycle ends: what was taken?
-    pub fn take(&mut self, now: u64, latency: u64, pins: &WriteIn, out: &WriteOut, dma: &dyn Dma) {
-        if pins.answered {
-            self.answers.pop_front();
-        }
+    pub fn take(&mut self, now: u64, pins: &WriteIn, out: &WriteOut) {
         if pins.accept && out.request {
             self.commands.push_back((out.address, usize::from(out.words)));
         }
@@ -127,8 +191,9 @@ impl WriteChannel {
             && self.data.len() >= words
         {
             self.commands.pop_front();
-            let burst: Vec<_> = self.data.drain(..words).collect();
-            self.answers.push_back((now + 1 + latency, !store(address, &burst, dma)));
+            let words = self.data.drain(..words).collect();
+            let due = self.whims.due(now);
+            self.answers.push_back(Written { due, address, words });
         }
     }
 

@@ -9,13 +9,16 @@
 mod compare;
 mod device;
 mod memory;
-mod metered;
 pub mod native;
 pub mod pins;
+mod profile;
 mod stored;
 pub mod verilated;
+mod waves;
 
 pub use compare::{Compared, Comparison};
 pub use device::{Pace, RtlConfig, RtlDevice};
-pub use metered::Metered;
+pub use memory::DmaTiming;
+pub use profile::{FLOWS, Flow, Latency, Profile};
 pub use stored::Stored;
+pub use waves::{WavesConfig, WavesError};

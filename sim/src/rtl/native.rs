@@ -1,10 +1,13 @@
 //! The core in RustHDL's simulation, single-threaded.
 
 use super::pins::{Inputs, Outputs, ReadIn, ReadOut, Rtl, Word, WriteOut};
+use super::waves::{Sink, WavesError};
 use ironwarp_hdl::dma::ReadMaster;
 use ironwarp_hdl::fb::FB;
 use ironwarp_hdl::top::Core;
+use rust_hdl::core::vcd_probe::VCDProbe;
 use rust_hdl::prelude::*;
+use std::path::Path;
 
 /// Passes after which a core that still changes counts as oscillating.
 const SETTLE: usize = 200;
@@ -21,6 +24,7 @@ pub struct Native<
     const N: usize,
 > {
     core: Box<Core<P, M, T, R, X, C, I, N>>,
+    waves: Option<(VCDProbe<Sink>, Sink)>,
 }
 
 impl<
@@ -36,7 +40,7 @@ impl<
 {
     /// Simulate this core, whose signals are connected.
     pub fn new(core: Core<P, M, T, R, X, C, I, N>) -> Self {
-        Self { core: Box::new(core) }
+        Self { core: Box::new(core), waves: None }
     }
 }
 
@@ -115,6 +119,7 @@ impl<
             answer: u.answer_valid.val().then(|| u.answer.val().get() as u32),
             interrupt: u.irq.val(),
             waiting: u.waiting.val(),
+            resting: u.resting.val(),
             sending: u.sending.val(),
             alarm: u.alarm_set.val().then(|| u.alarm.val().get() as u32),
             retired: u.retired.val().then(|| u.retired_pc.val().get() as u16),
@@ -141,6 +146,25 @@ impl<
         u.clock.next = true.into();
         if !simulate(u, SETTLE) {
             tracing::error!("the core does not settle");
+        }
+    }
+
+    fn trace(&mut self, path: &Path) -> Result<(), WavesError> {
+        let sink = Sink::create(path)?;
+        let probe = write_vcd_header(sink.clone(), &*self.core);
+        sink.error().map_or(Ok(()), |error| Err(WavesError::new(path, error)))?;
+        self.waves = Some((probe, sink));
+        Ok(())
+    }
+
+    fn dump(&mut self, ps: u64) {
+        let Some((mut probe, sink)) = self.waves.take() else { return };
+        // The sink takes everything.
+        let _ = probe.timestamp(ps);
+        let probe = write_vcd_change(probe, &*self.core);
+        match sink.error() {
+            Some(error) => tracing::error!("no more waveforms: {error}"),
+            None => self.waves = Some((probe, sink)),
         }
     }
 }

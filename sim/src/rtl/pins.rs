@@ -1,5 +1,8 @@
 //! The pins of the RTL core, cycle by cycle.
 
+use super::waves::WavesError;
+use std::path::Path;
+
 /// A read channel, as the core sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReadIn {
@@ -133,6 +136,8 @@ pub struct Outputs {
     pub interrupt: bool,
     /// Nothing to do.
     pub waiting: bool,
+    /// The sequencer has nothing to do.
+    pub resting: bool,
     /// A frame is being built.
     pub sending: bool,
     /// When to be woken.
@@ -153,4 +158,8 @@ pub trait Rtl: Send {
     fn settle(&mut self, inputs: &Inputs) -> Outputs;
     /// The clock rises.
     fn rise(&mut self);
+    /// Write waveforms to this file from now on, whenever [`dump`](Rtl::dump) says so.
+    fn trace(&mut self, path: &Path) -> Result<(), WavesError>;
+    /// Write what every signal is now, `ps` picoseconds after the start.
+    fn dump(&mut self, ps: u64);
 }

@@ -1,8 +1,10 @@
 //! A core whose program is in a serial flash, at the speed of that flash.
 
 use super::pins::{Inputs, Outputs, Rtl};
+use super::waves::WavesError;
 use ironwarp_hdl::mem::{FLASH_EACH, FLASH_FIRST, FLASH_NEXT};
 use ironwarp_micro::asm::Program;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Gives the core the lines of its program that it asks for, as `mem/flash` with a flash behind it would.
@@ -47,5 +49,13 @@ impl Rtl for Stored {
             (_, Some((at, wait))) => Some((at, wait - 1)),
         };
         self.rtl.rise();
+    }
+
+    fn trace(&mut self, path: &Path) -> Result<(), WavesError> {
+        self.rtl.trace(path)
+    }
+
+    fn dump(&mut self, time: u64) {
+        self.rtl.dump(time);
     }
 }

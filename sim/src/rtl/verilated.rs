@@ -3,8 +3,9 @@
 #![allow(unsafe_code)]
 
 use super::pins::{Inputs, Outputs, READERS, ReadIn, ReadOut, Rtl, Word, WriteOut};
+use super::waves::WavesError;
 use libloading::Library;
-use std::ffi::c_void;
+use std::ffi::{CString, c_char, c_void};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -114,6 +115,7 @@ fn output_names() -> Vec<String> {
         "answer",
         "irq",
         "waiting",
+        "resting",
         "sending",
         "alarm_set",
         "alarm",
@@ -140,7 +142,7 @@ fn output_names() -> Vec<String> {
 /// Outputs from values in the order of [`output_names`].
 fn collect(v: &[u64]) -> Outputs {
     let read = |channel: usize| {
-        let at = 26 + 4 * channel;
+        let at = 27 + 4 * channel;
         ReadOut { request: v[at] != 0, address: v[at + 1], words: v[at + 2] as u16, ready: v[at + 3] != 0 }
     };
     Outputs {
@@ -157,19 +159,20 @@ fn collect(v: &[u64]) -> Outputs {
         answer: (v[8] != 0).then_some(v[9] as u32),
         interrupt: v[10] != 0,
         waiting: v[11] != 0,
-        sending: v[12] != 0,
-        alarm: (v[13] != 0).then_some(v[14] as u32),
-        retired: (v[15] != 0).then_some(v[16] as u16),
+        resting: v[12] != 0,
+        sending: v[13] != 0,
+        alarm: (v[14] != 0).then_some(v[15] as u32),
+        retired: (v[16] != 0).then_some(v[17] as u16),
         write: WriteOut {
-            request: v[17] != 0,
-            address: v[18],
-            words: v[19] as u16,
-            valid: v[20] != 0,
-            data: v[21] as u32,
-            strobes: v[22] as u8,
-            last: v[23] != 0,
+            request: v[18] != 0,
+            address: v[19],
+            words: v[20] as u16,
+            valid: v[21] != 0,
+            data: v[22] as u32,
+            strobes: v[23] as u8,
+            last: v[24] != 0,
         },
-        fill: (v[24] != 0).then_some(v[25] as u16),
+        fill: (v[25] != 0).then_some(v[26] as u16),
         reads: [read(0), read(1), read(2), read(3)],
     }
 }
@@ -179,6 +182,8 @@ pub struct Verilated {
     model: *mut c_void,
     settle: unsafe extern "C" fn(*mut c_void, *const u64, *mut u64),
     rise: unsafe extern "C" fn(*mut c_void),
+    trace: unsafe extern "C" fn(*mut c_void, *const c_char) -> bool,
+    dump: unsafe extern "C" fn(*mut c_void, u64),
     delete: unsafe extern "C" fn(*mut c_void),
     outputs: Vec<u64>,
     // Holds the code behind the pointers above.
@@ -189,13 +194,13 @@ pub struct Verilated {
 unsafe impl Send for Verilated {}
 
 impl Verilated {
-    /// Compile this Verilog of a core, or find it compiled, and load it.
-    pub fn new(verilog: &str) -> Result<Self, VerilateError> {
-        let path = library(verilog)?;
+    /// Compile this Verilog of a core, or find it compiled, and load it. One that can write waveforms is slower.
+    pub fn new(verilog: &str, waves: bool) -> Result<Self, VerilateError> {
+        let path = library(verilog, waves)?;
         let files =
             |error: libloading::Error| VerilateError::Files(path.display().to_string(), error.to_string());
         // SAFETY: loading runs the initialisers of a library that was built from our Verilog and shim; those of Verilator's
-        // runtime have no preconditions. The shim defines these four names with exactly these types.
+        // runtime have no preconditions. The shim defines these names with exactly these types.
         unsafe {
             let library = Library::new(&path).map_err(files)?;
             let new = *library.get::<unsafe extern "C" fn() -> *mut c_void>(b"iw_new").map_err(files)?;
@@ -203,9 +208,13 @@ impl Verilated {
                 .get::<unsafe extern "C" fn(*mut c_void, *const u64, *mut u64)>(b"iw_settle")
                 .map_err(files)?;
             let rise = *library.get::<unsafe extern "C" fn(*mut c_void)>(b"iw_rise").map_err(files)?;
+            let trace = *library
+                .get::<unsafe extern "C" fn(*mut c_void, *const c_char) -> bool>(b"iw_trace")
+                .map_err(files)?;
+            let dump = *library.get::<unsafe extern "C" fn(*mut c_void, u64)>(b"iw_dump").map_err(files)?;
             let delete = *library.get::<unsafe extern "C" fn(*mut c_void)>(b"iw_delete").map_err(files)?;
             let outputs = vec![0; output_names().len()];
-            Ok(Self { model: new(), settle, rise, delete, outputs, _library: library })
+            Ok(Self { model: new(), settle, rise, trace, dump, delete, outputs, _library: library })
         }
     }
 }
@@ -222,6 +231,19 @@ impl Rtl for Verilated {
         // SAFETY: the model is alive until `drop` and not shared.
         unsafe { (self.rise)(self.model) };
     }
+
+    fn trace(&mut self, path: &Path) -> Result<(), WavesError> {
+        let name = CString::new(path.as_os_str().as_encoded_bytes())
+            .map_err(|_| WavesError::new(path, "a zero byte is in its name"))?;
+        // SAFETY: the model is alive until `drop` and not shared; the name ends with a zero byte and is read during the call only.
+        let opened = unsafe { (self.trace)(self.model, name.as_ptr()) };
+        if opened { Ok(()) } else { Err(WavesError::new(path, "the file cannot be made")) }
+    }
+
+    fn dump(&mut self, ps: u64) {
+        // SAFETY: the model is alive until `drop` and not shared.
+        unsafe { (self.dump)(self.model, ps) };
+    }
 }
 
 impl Drop for Verilated {
@@ -231,8 +253,19 @@ impl Drop for Verilated {
     }
 }
 
-/// The C interface of a model.
-fn shim() -> String {
+/// The C interface of a model, with waveforms or without.
+fn shim(waves: bool) -> String {
+    let (include, member_vcd, trace, dump, close) = if waves {
+        (
+            "#include \"verilated_vcd_c.h\"\n",
+            "VerilatedVcdC vcd;",
+            "m->context.traceEverOn(true); m->top.trace(&m->vcd, 99); m->vcd.open(path); return m->vcd.isOpen();",
+            "auto m = static_cast<Model*>(model); if (m->vcd.isOpen()) m->vcd.dump(ps);",
+            "if (m->vcd.isOpen()) m->vcd.close(); ",
+        )
+    } else {
+        ("", "", "(void)m; (void)path; return false;", "(void)model; (void)ps;", "")
+    };
     // Verilator's name for a port with a dollar sign.
     let member = |name: &String| name.replace('$', "__024");
     let sets: String = input_names()
@@ -248,12 +281,14 @@ fn shim() -> String {
     format!(
         r#"#include "Vtop.h"
 #include "verilated.h"
-#include <cstdint>
+{include}#include <cstdint>
 double sc_time_stamp() {{ return 0; }}
-struct Model {{ VerilatedContext context; Vtop top{{&context, "top"}}; }};
+struct Model {{ VerilatedContext context; Vtop top{{&context, "top"}}; {member_vcd} }};
 extern "C" {{
 void* iw_new() {{ return new Model; }}
-void iw_delete(void* model) {{ auto m = static_cast<Model*>(model); m->top.final(); delete m; }}
+void iw_delete(void* model) {{ auto m = static_cast<Model*>(model); m->top.final(); {close}delete m; }}
+bool iw_trace(void* model, const char* path) {{ auto m = static_cast<Model*>(model); {trace} }}
+void iw_dump(void* model, uint64_t ps) {{ {dump} }}
 void iw_settle(void* model, const uint64_t* in, uint64_t* out) {{
     auto top = &static_cast<Model*>(model)->top;
     top->clock = 0;
@@ -278,8 +313,8 @@ fn cache() -> PathBuf {
 
 /// The shared object of this Verilog, built if it is not there yet. Its folder is named by what goes in and appears complete or
 /// not at all, so processes may build at the same time.
-fn library(verilog: &str) -> Result<PathBuf, VerilateError> {
-    let shim = shim();
+fn library(verilog: &str, waves: bool) -> Result<PathBuf, VerilateError> {
+    let shim = shim(waves);
     let mut hasher = DefaultHasher::new();
     (verilog, &shim).hash(&mut hasher);
     let root = cache();
@@ -294,7 +329,7 @@ fn library(verilog: &str) -> Result<PathBuf, VerilateError> {
     std::fs::create_dir_all(&work).map_err(files)?;
     std::fs::write(work.join("top.v"), verilog).map_err(files)?;
     std::fs::write(work.join("shim.cpp"), shim).map_err(files)?;
-    build(&work)?;
+    build(&work, waves)?;
     // Another process may have been faster; what it built is the same.
     if std::fs::rename(&work, &folder).is_err() {
         let _ = std::fs::remove_dir_all(&work);
@@ -302,11 +337,12 @@ fn library(verilog: &str) -> Result<PathBuf, VerilateError> {
     Ok(object)
 }
 
-fn build(work: &Path) -> Result<(), VerilateError> {
+fn build(work: &Path, waves: bool) -> Result<(), VerilateError> {
     // An "executable" without main, linked as a shared object.
     let output = Command::new("verilator")
         .args(["--cc", "--exe", "--build", "-O3", "--x-assign", "fast", "--default-language", "1364-2005"])
         .args(["-Wno-fatal", "--top-module", "top", "--prefix", "Vtop", "--Mdir", ".", "-o", "libmodel.so"])
+        .args(waves.then_some("--trace"))
         .args(["-CFLAGS", "-fPIC -O2", "-LDFLAGS", "-shared", "top.v", "shim.cpp"])
         .current_dir(work)
         .output()

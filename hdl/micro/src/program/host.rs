@@ -45,9 +45,6 @@ pub(super) mod dev {
 /// Reset value of `TCPCFG`: 200 ms minimum RTO, 40 ms delayed ACK, 10 segments, 12 retries, at most 2^8 times the minimum.
 const TCPCFG_RESET: u32 = 200 | 40 << 12 | 10 << 20 | 12 << 24 | 8 << 28;
 
-/// First doorbell page 0x1000, pages of 4 KiB.
-const DOORBELLS: u32 = 0x10 << 8 | 12;
-
 /// Any number, without a constant word.
 fn number(p: &mut Asm, d: Word, scratch: Word, value: u32) {
     p.ldi(d, value & 0xffff);
@@ -94,7 +91,7 @@ fn registers(p: &mut Asm, sizes: &Sizes) {
             (regs::CLOCK, sizes.clock_khz),
             (regs::TICK, sizes.clock_khz),
             (regs::TCPCFG, TCPCFG_RESET),
-            (regs::DOORBELLS, DOORBELLS),
+            (regs::DOORBELLS, sizes.pages().register()),
         ] {
             number(p, T0, T1, value);
             p.stt(ZERO, reg(offset), T0);

@@ -40,6 +40,10 @@ pub(super) mod tag {
     pub const INJECT: u32 = 0x7ffe;
 }
 
+/// Requests of the host that a pass serves: all that can have been waiting when the last frame was taken. What rang before a frame came is
+/// thus known when the frame is looked at, and a host that never stops holds up a frame by so many requests, not for ever.
+const HOST_TURN: u8 = 17;
+
 /// Flags of `q::HOST`: what the QP lost.
 mod lost {
     pub const WRITE: u8 = 1;
@@ -154,7 +158,7 @@ fn mask(sizes: &Sizes) -> u8 {
     ((1u32 << sizes.log2_qps) - 1) as u8
 }
 
-/// One pass over the sources of work, each served once: nothing can keep the others waiting.
+/// One pass over the sources of work: each is served, so nothing can keep the others waiting for ever.
 fn dispatch(p: &mut Asm, sizes: &Sizes, top: Label, boot: Label) {
     let on = |sources: &[u8]| sources.iter().fold(0u8, |mask, source| mask | 1 << source);
     let seldom = on(&[cond::HOST, cond::ALARM, cond::TXERR, cond::WERR]);
@@ -225,7 +229,16 @@ fn wants_room(p: &mut Asm, yes: Label) {
 
 /// What comes less often than frames.
 fn sources(p: &mut Asm, boot: Label) {
-    p.if_(bit(T0, cond::HOST), |p| host(p, boot));
+    p.if_(bit(T0, cond::HOST), |p| {
+        let (next, end) = (p.label(), p.label());
+        p.mov(H4, HOST_TURN);
+        p.bind(next);
+        host(p, boot);
+        p.goto_if(nbit(port::COND, cond::HOST), end);
+        p.sub(H4, H4, 1);
+        p.goto_if(ne(H4, 0), next);
+        p.bind(end);
+    });
     p.if_(bit(port::COND, cond::ALARM), |p| p.call("alarm"));
     p.if_(bit(port::COND, cond::WERR), |p| {
         p.mov(A0, port::WERR);

@@ -1,6 +1,7 @@
 //! `ironwarp perf`: throughput of one operation between two hosts, and the latency of a device.
 
 mod device;
+mod rtl;
 
 use super::options::{CommandError, DeviceOptions, LinkOptions, RunOptions, peak_rss_bytes};
 use crate::emulated::{Cause, Meter, Spent};
@@ -10,10 +11,11 @@ use crate::limit::Traffic;
 use clap::ValueEnum;
 use ironwarp_driver::transport::Wait;
 use ironwarp_driver::verbs::{
-    Access, CompletionQueue, MemoryRegion, QpConfig, QueuePair, ReceiveRequest, SendRequest, WcOpcode,
+    Access, CompletionQueue, Data, MemoryRegion, QpConfig, QueuePair, ReceiveRequest, SendRequest, WcOpcode,
     WcStatus,
 };
 use ironwarp_proto::abi::regs::Counter;
+use ironwarp_proto::abi::send_entry::INLINE_MAX;
 use ironwarp_proto::rdmap::AtomicRequest;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -49,21 +51,47 @@ pub struct Args {
     /// Queue pairs (connections).
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=60))]
     qps: u32,
-    /// Messages outstanding on each queue pair.
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=128))]
+    /// Messages outstanding on each queue pair (perftest's --tx-depth).
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=128))]
     depth: u32,
+    /// Every Nth message is signalled, and the last (perftest's --cq-mod); at most the depth. Without it: half of the depth,
+    /// so that a completion makes room before the queue is empty.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    signal_every: Option<u32>,
+    /// Messages posted with one doorbell (perftest's --post_list); at most the depth.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=128))]
+    post_list: u32,
+    /// Writes and Sends of up to so many bytes carry them in the request (perftest's --inline_size, there 0 for bandwidth).
+    #[arg(long, value_name = "BYTES", default_value_t = INLINE_MAX as u32, value_parser = clap::value_parser!(u32).range(0..=INLINE_MAX as i64))]
+    inline: u32,
     /// Both hosts send.
     #[arg(long)]
     bidir: bool,
+    /// Engines rtl: also what each stream and each routine of the program took.
+    #[arg(long)]
+    profile: bool,
     /// One JSON object in place of text.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    device: DeviceOptions,
+    pub(super) device: DeviceOptions,
     #[command(flatten)]
     link: LinkOptions,
     #[command(flatten)]
-    run: RunOptions,
+    pub(super) run: RunOptions,
+}
+
+impl Args {
+    /// From one signalled message to the next. With more than the depth nothing would ever complete.
+    fn signal_every(&self) -> u32 {
+        self.signal_every.unwrap_or(self.depth / 2).clamp(1, self.depth)
+    }
+    fn post_list(&self) -> u32 {
+        self.post_list.min(self.depth)
+    }
+    fn is_inline(&self, size: u32) -> bool {
+        matches!(self.op, Operation::Write | Operation::Send) && size <= self.inline
+    }
 }
 
 /// What was measured.
@@ -73,6 +101,12 @@ struct Report {
     engine: String,
     size: u32,
     messages: u64,
+    /// Messages outstanding, from one signalled message to the next, and in one doorbell, on each queue pair.
+    depth: u32,
+    signal_every: u32,
+    post_list: u32,
+    /// Whether the payload was in the requests.
+    inline: bool,
     payload_bytes: u64,
     wall_seconds: f64,
     sim_seconds: f64,
@@ -92,6 +126,8 @@ struct Report {
     /// Of the left and the right device, if they have one.
     #[serde(skip_serializing_if = "Option::is_none")]
     sequencer: Option<[Sequencer; 2]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rtl: Option<[rtl::Report; 2]>,
 }
 
 /// How fast the RTL was simulated, both devices together.
@@ -165,12 +201,16 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     let mut bench = Bench { args, size, sides: [side(&lab, 0, args, size)?, side(&lab, 1, args, size)?] };
     bench.connect(&lab)?;
     let before = retransmissions(&lab)?;
-    let meters = lab.meters.each_ref().map(|meter| meter.as_ref().clone());
+    let meters = lab.watches.each_ref().map(|watch| watch.meter.as_ref().clone());
+    lab.watches.iter().for_each(rtl::start);
     let (wall, start) = (Instant::now(), lab.hosts[0].now());
     bench.transfer(&lab)?;
     let (wall_seconds, sim_nanos) = (wall.elapsed().as_secs_f64(), lab.hosts[0].now() - start);
     bench.verify()?;
-    let after = lab.meters.each_ref().map(|meter| meter.as_ref().clone());
+    let after = lab.watches.each_ref().map(|watch| watch.meter.as_ref().clone());
+    let engine_here = !lab.is_live();
+    let profiles = (engine_here && args.run.engine.is_rtl())
+        .then(|| lab.watches.each_ref().map(|watch| rtl::Report::new(watch, args.profile)));
     let retransmissions = retransmissions(&lab)? - before;
     lab.world().finish_capture()?;
     let directions = 1 + u64::from(args.bidir);
@@ -182,13 +222,15 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     let goodput_bps = payload_bytes as f64 * 8.0 / seconds;
     let limit_bps = link_bps.map(|rate| limit(args, size) * rate as f64 * directions as f64);
     let clock_khz = args.run.device()?.clock_khz;
-    let (engine_here, simulated) =
-        (!lab.is_live(), |meters: &[Meter]| meters.iter().map(Meter::simulated).sum::<u64>());
     let report = Report {
         op: format!("{:?}", args.op).to_lowercase(),
         engine,
         size,
         messages,
+        depth: args.depth,
+        signal_every: args.signal_every(),
+        post_list: args.post_list(),
+        inline: args.is_inline(size),
         payload_bytes,
         wall_seconds,
         sim_seconds,
@@ -200,10 +242,11 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         retransmissions,
         peak_rss_bytes: peak_rss_bytes(),
         config: engine_here.then(|| args.run.config.name()),
-        simulation: (engine_here && args.run.engine.is_rtl()).then(|| {
-            let simulated_cycles = simulated(&after) - simulated(&meters);
+        simulation: profiles.as_ref().map(|profiles| {
+            let simulated_cycles = profiles.iter().map(rtl::Report::cycles).sum();
             Simulation { simulated_cycles, cycles_per_second: simulated_cycles as f64 / wall_seconds }
         }),
+        rtl: profiles,
         sequencer: (engine_here && matches!(args.run.engine, Engine::Micro | Engine::Timed)).then(|| {
             [0, 1].map(|node| Sequencer::new(&meters[node], &after[node], messages, sim_seconds, clock_khz))
         }),
@@ -293,19 +336,31 @@ impl Bench<'_> {
         let (own, peer) = (&self.sides[me].region, &self.sides[1 - me].region);
         let (source, sink) = (0, slot(self.size));
         let sge = |offset| own.sge(offset, self.size as usize);
-        Ok(match self.args.op {
-            Operation::Write => SendRequest::write(wr_id, sge(source)?, peer.remote(sink)?),
-            Operation::Send => SendRequest::send(wr_id, sge(source)?),
+        let payload = || -> Result<Data, ironwarp_driver::Error> {
+            if !self.args.is_inline(self.size) {
+                return sge(source).map(Data::from);
+            }
+            let mut bytes = vec![0; self.size as usize];
+            own.read(source, &mut bytes)?;
+            Ok(Data::inline(&bytes))
+        };
+        let request = match self.args.op {
+            Operation::Write => SendRequest::write(wr_id, payload()?, peer.remote(sink)?),
+            Operation::Send => SendRequest::send(wr_id, payload()?),
             Operation::Read => SendRequest::read(wr_id, sge(sink)?, peer.remote(source)?),
             Operation::Atomic | Operation::Device => {
                 SendRequest::fetch_add(wr_id, sge(sink)?, peer.remote(source)?, 1)
             }
-        })
+        };
+        let number = wr_id + 1;
+        let signalled = number == self.args.iterations || number % u64::from(self.args.signal_every()) == 0;
+        Ok(if signalled { request } else { request.unsignalled() })
     }
 
     fn transfer(&mut self, lab: &Lab) -> Result<(), CommandError> {
         let senders = 1 + usize::from(self.args.bidir);
         let (total, depth) = (self.args.iterations, u64::from(self.args.depth));
+        let list = u64::from(self.args.post_list());
         let mut moved = lab.hosts[0].now();
         loop {
             // Receivers come first: a sender never finds fewer buffers than it has messages outstanding.
@@ -317,12 +372,18 @@ impl Bench<'_> {
             let mut finished = true;
             for me in 0..senders {
                 for place in 0..self.sides[me].qps.len() {
-                    while self.sides[me].posted[place] < total
-                        && self.sides[me].posted[place] - self.sides[me].done[place] < depth
-                    {
-                        let request = self.request(me, self.sides[me].posted[place])?;
-                        self.sides[me].qps[place].post_send(&request)?;
-                        self.sides[me].posted[place] += 1;
+                    loop {
+                        let first = self.sides[me].posted[place];
+                        let end = (first + list).min(total);
+                        if first == end || end - self.sides[me].done[place] > depth {
+                            break;
+                        }
+                        let requests =
+                            (first..end).map(|id| self.request(me, id)).collect::<Result<Vec<_>, _>>()?;
+                        self.sides[me].qps[place]
+                            .post_send_many(&requests)
+                            .map_err(|partial| partial.error)?;
+                        self.sides[me].posted[place] = end;
                     }
                     finished &= self.sides[me].done[place] == total;
                 }
@@ -350,7 +411,8 @@ impl Bench<'_> {
             if completion.opcode == WcOpcode::Receive {
                 self.post_receive(&self.sides[me], place)?;
             } else {
-                self.sides[me].done[place] += 1;
+                // What was posted before it is complete too.
+                self.sides[me].done[place] = completion.wr_id + 1;
             }
         }
         Ok(reaped)
@@ -381,6 +443,13 @@ fn print(report: &Report) {
     let config = report.config.map(|config| format!(", {config} devices")).unwrap_or_default();
     println!("{} of {} bytes, engine {}{config}", report.op, report.size, report.engine);
     println!("  messages          {} ({:.0} a second)", report.messages, report.messages_per_second);
+    println!(
+        "  posted            {} at once, {} outstanding, every {}th signalled{}",
+        report.post_list,
+        report.depth,
+        report.signal_every,
+        if report.inline { ", inline" } else { "" }
+    );
     println!("  goodput           {:.3} Gbit/s", report.goodput_bps / 1e9);
     if let (Some(limit), Some(ratio)) = (report.limit_bps, report.ratio_to_limit) {
         println!("  limit of the link {:.3} Gbit/s, reached {:.2} %", limit / 1e9, 100.0 * ratio);
@@ -391,6 +460,9 @@ fn print(report: &Report) {
     );
     println!("  retransmissions   {}", report.retransmissions);
     println!("  memory            {} MB at most", report.peak_rss_bytes / 1_000_000);
+    for (name, rtl) in NAMES.iter().zip(report.rtl.iter().flatten()) {
+        rtl.print(name, report.messages);
+    }
     if let Some(simulation) = &report.simulation {
         println!(
             "  simulated cycles  {} of two devices, {:.0} a second",
