@@ -21,7 +21,7 @@ enum State {
 /// ```
 ///
 /// **Interface.** With `request` the words of a line come out of `data`, each for one cycle with `valid`; `address` is that of its first word.
-/// `request` goes away when the last has come, for a cycle at least. The pins of the flash: `select`, active low; its clock is `run` and not
+/// `request` goes away when the last has come, for a cycle at least; if it goes away before, the rest does not come. The pins of the flash: `select`, active low; its clock is `run` and not
 /// `clock` (one gate, or an output cell with two edges); IO0 is `out` while `drive` is set and else `in_0`; IO1 is `in_1`. Word `address` stands at byte
 /// `base` + 4 * `address` of the flash, its highest byte first ([`flash_image`]).
 ///
@@ -226,6 +226,16 @@ impl<const P: usize> Logic for Flash<P> {
                     }
                 }
             }
+        }
+        // Nobody wants it any more.
+        if ((self.state.q.val() == State::Command) || (self.state.q.val() == State::Data))
+            && !self.request.val()
+        {
+            self.chosen.d.next = false;
+            self.running.d.next = false;
+            self.driving.d.next = false;
+            self.complete.d.next = false;
+            self.state.d.next = State::Idle;
         }
         if self.reset.val() {
             self.chosen.d.next = false;

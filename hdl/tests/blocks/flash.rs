@@ -34,8 +34,9 @@ impl Chip {
             assert!(!run, "a clock while it is not selected");
             match (self.clocks, self.command) {
                 (8, 0xab) => self.asleep = false,
+                // Given up, or over.
                 (clocks, command) => {
-                    assert!(clocks == 0 || clocks >= 40, "a command of {clocks} clocks: {command:x}");
+                    assert!(clocks < 32 || command >> 24 == 0x3b, "{clocks} clocks: {command:x}");
                 }
             }
             (self.clocks, self.command) = (0, 0);
@@ -56,14 +57,17 @@ fn run(bench: &mut Bench<Block>, lines: usize) -> Vec<(bool, Vec<u32>)> {
     let random = &mut random(5);
     let program: Vec<u32> = (0..8192u32).map(|at| at.wrapping_mul(0x9e37_79b9) ^ at << 3).collect();
     let mut chip = Chip::new(&program);
-    let (mut times, mut line) = (Vec::new(), 0);
+    let (mut times, mut line, mut after_whole) = (Vec::new(), 0, false);
     bench.cycle(|u| u.reset.next = true, |_| ());
     for _ in 0..lines {
         let follows = random.below(2) == 0;
         line = if follows { line + 1 } else { random.below(1024) } % 1024;
         let (mut waits, mut cycles, mut rest) = (Vec::new(), 0, 1 + random.below(4));
+        // Some are given up.
+        let mut patience = if random.below(4) == 0 { random.below(200) } else { usize::MAX };
         while rest > 0 {
-            let wanted = waits.len() < LINE;
+            let wanted = waits.len() < LINE && patience > 0;
+            patience = patience.saturating_sub(1);
             let (io1, io0) = chip.drives().unwrap_or((random.below(2) == 0, random.below(2) == 0));
             bench.fall(|u| {
                 u.reset.next = false;
@@ -72,7 +76,7 @@ fn run(bench: &mut Bench<Block>, lines: usize) -> Vec<(bool, Vec<u32>)> {
                 (u.in_1.next, u.in_0.next) = (io1, io0);
             });
             let u = &bench.block;
-            assert!(wanted || !u.valid.val());
+            assert!(wanted || !u.valid.val() || patience == 0);
             if u.valid.val() {
                 assert_eq!(u.data.val().get() as u32, program[line * LINE + waits.len()]);
                 waits.push(cycles);
@@ -82,7 +86,11 @@ fn run(bench: &mut Bench<Block>, lines: usize) -> Vec<(bool, Vec<u32>)> {
             (cycles, rest) = (cycles + 1, rest - usize::from(!wanted));
             bench.rise();
         }
-        times.push((follows && line != 0, waits));
+        let whole = waits.len() == LINE;
+        if whole {
+            times.push((follows && line != 0 && after_whole, waits));
+        }
+        after_whole = whole;
     }
     times
 }
@@ -92,7 +100,11 @@ fn words_come_as_they_stand_in_the_flash() {
     let times = run(&mut Bench::new(Block::new(FLASH_BASE, LINE), |u| &mut u.clock), 60);
     // The first waits for the flash to wake.
     for (follows, waits) in &times[1..] {
-        assert_eq!(waits[0], if *follows { FLASH_NEXT } else { FLASH_FIRST });
+        // Behind one that was given up a cycle less: it is not selected any more.
+        assert!(
+            waits[0] == if *follows { FLASH_NEXT } else { FLASH_FIRST }
+                || !follows && waits[0] == FLASH_FIRST - 1
+        );
         assert!(waits[1..].iter().all(|wait| *wait == FLASH_EACH));
     }
 }
