@@ -4,8 +4,8 @@ use ironwarp_sim::engine::{Engine, comparison};
 use ironwarp_sim::exercise::{Exercise, Prepared, Round, memory_for};
 use ironwarp_sim::lab::{Connection, Lab, LabConfig};
 use ironwarp_sim::link::LinkConfig;
-use ironwarp_sim::model::ModelConfig;
 use ironwarp_sim::rtl::{FLOWS, Profile, WavesConfig};
+use ironwarp_sim::size::Size;
 use std::path::Path;
 use std::process::Command;
 
@@ -144,9 +144,22 @@ fn the_whole_core_is_its_verilog_in_every_cycle_of_verified_traffic() {
     if !verilator() {
         return;
     }
-    exercise(Engine::RtlCompared, gigabit(), false, 3);
-    let seen = comparison();
-    println!("{} cycles, {} mismatches", seen.cycles(), seen.mismatches());
-    assert_eq!(seen.mismatches(), 0);
-    assert!(seen.cycles() >= 200_000, "{} cycles", seen.cycles());
+    let mut before = 0;
+    for (size, rounds) in [(Size::Full, 3), (Size::Small, 1)] {
+        let device = size.device();
+        run(&LabConfig { device, ..config(Engine::RtlCompared, gigabit()) }, false, rounds);
+        let seen = comparison();
+        println!("{}: {} cycles, {} mismatches", size.name(), seen.cycles() - before, seen.mismatches());
+        assert_eq!(seen.mismatches(), 0);
+        assert!(seen.cycles() - before >= 200_000, "{} cycles", seen.cycles() - before);
+        before = seen.cycles();
+    }
+}
+
+#[test]
+fn verbs_are_verified_on_a_small_device_whose_program_is_in_a_flash() {
+    if verilator() {
+        let device = Size::Small.device();
+        run(&LabConfig { device, ..config(Engine::RtlVerilated, gigabit()) }, true, 2);
+    }
 }

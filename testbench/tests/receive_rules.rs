@@ -500,7 +500,7 @@ fn a_source_that_changes_between_transmissions_does_not_pass_the_crc() {
             let mixed = changes && keep > 16;
             assert_eq!(fpdu.crc == FpduCrc::Bad, mixed, "{keep} bytes kept, changed: {changes}");
             if !mixed {
-                assert!(fpdu.ulpdu[14..] == if changes { &new[..] } else { &old[..] }, "{keep}, {changes}");
+                assert!(&fpdu.ulpdu[14..] == if changes { &new[..] } else { &old[..] }, "{keep}, {changes}");
             }
         }
     }

@@ -72,6 +72,8 @@ pub struct Writer<const A: usize> {
     pub ring_address: Signal<Out, FB<A>>,
     /// The word at the address of the cycle before.
     pub ring_data: Signal<In, FB<32>>,
+    /// No, it is another.
+    pub ring_wait: Signal<In, Bit>,
     /// Word address in the ring; everything before it is free.
     pub free_to: Signal<Out, FB<16>>,
     /// It is.
@@ -135,6 +137,7 @@ impl<const A: usize> Logic for Writer<A> {
         self.tags.reset.next = self.reset.val();
         self.ring_address.next = self.fetch.ring_address.val();
         self.fetch.ring_data.next = self.ring_data.val();
+        self.fetch.ring_wait.next = self.ring_wait.val();
 
         // The command.
         self.command_ready.next = (self.state.q.val() == State::Command)

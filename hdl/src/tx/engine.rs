@@ -1,14 +1,14 @@
 use super::{Cut, Fetch, Framer, ItemOut, TxRing};
 use crate::dma::ReadMaster;
 use crate::fb::FB;
-use crate::mem::Fifo;
+use crate::mem::{Packets, StoreMaster};
 use crate::stream::StreamOut;
 use rust_hdl::prelude::*;
 
 /// The transmit engine: 2^`C` command words in its queue, a ring of 2^`N` words.
 ///
 /// ```text
-///  command --> Fifo --> Fetch --> Framer --> Cut --> TxRing --> mac
+///  command --> Packets --> Fetch --> Framer --> Cut --> TxRing --> mac
 ///                        ^ dma                            \---> inject
 /// ```
 ///
@@ -52,7 +52,9 @@ pub struct TxEngine<const C: usize, const N: usize> {
     pub error_tag: Signal<Out, FB<16>>,
     /// The error is known.
     pub error_take: Signal<In, Bit>,
-    queue: Fifo<C, 32>,
+    /// Memory of the commands, if it is shared.
+    pub store: StoreMaster,
+    queue: Packets<C, 32, 1>,
     fetch: Fetch,
     framer: Framer,
     cut: Cut,
@@ -69,6 +71,15 @@ pub struct TxEngine<const C: usize, const N: usize> {
 impl<const C: usize, const N: usize> TxEngine<C, N> {
     /// For frames of up to `frame_max` bytes, of which up to `frames_max` may stand in line.
     pub fn new(frame_max: usize, frames_max: u8) -> Self {
+        Self::form(frame_max, frames_max, Packets::default())
+    }
+
+    /// The same, with commands in `words` words of a shared memory from `base` on.
+    pub fn shared(frame_max: usize, frames_max: u8, base: usize, words: usize) -> Self {
+        Self::form(frame_max, frames_max, Packets::shared(base, words, 1))
+    }
+
+    fn form(frame_max: usize, frames_max: u8, queue: Packets<C, 32, 1>) -> Self {
         Self {
             clock: Signal::default(),
             reset: Signal::default(),
@@ -85,7 +96,8 @@ impl<const C: usize, const N: usize> TxEngine<C, N> {
             error: Signal::default(),
             error_tag: Signal::default(),
             error_take: Signal::default(),
-            queue: Fifo::default(),
+            store: Default::default(),
+            queue,
             fetch: Fetch::default(),
             framer: Framer::default(),
             cut: Cut::default(),
@@ -112,11 +124,18 @@ impl<const C: usize, const N: usize> Logic for TxEngine<C, N> {
         self.cut.reset.next = self.reset.val();
         self.ring.reset.next = self.reset.val();
         self.queue.data_in.next = self.command.val();
-        self.queue.write.next = self.valid.val() && !self.queue.full.val();
-        self.ready.next = !self.queue.full.val();
-        self.fetch.command.next = self.queue.data_out.val();
-        self.fetch.valid.next = !self.queue.empty.val();
-        self.queue.read.next = self.fetch.ready.val() && !self.queue.empty.val();
+        self.queue.slot.next = 0.into();
+        self.queue.write.next = false;
+        self.queue.commit.next = 0.into();
+        if self.valid.val() && self.queue.room.val() {
+            self.queue.write.next = true;
+            self.queue.commit.next = 1.into();
+        }
+        self.ready.next = self.queue.room.val();
+        self.fetch.command.next = self.queue.word.val();
+        self.fetch.valid.next = self.queue.valid.val();
+        self.queue.ready.next = self.fetch.ready.val();
+        StoreMaster::link(&mut self.store, &mut self.queue.store);
         ReadMaster::link(&mut self.dma, &mut self.fetch.dma);
         ItemOut::join(&mut self.fetch.item, &mut self.framer.source);
         ItemOut::join(&mut self.framer.sink, &mut self.cut.source);
@@ -124,7 +143,7 @@ impl<const C: usize, const N: usize> Logic for TxEngine<C, N> {
         StreamOut::link(&mut self.mac, &mut self.ring.mac);
         StreamOut::link(&mut self.inject, &mut self.ring.inject);
 
-        self.rests.next = self.queue.empty.val() && (self.queue.level.val() == 0);
+        self.rests.next = !self.queue.waiting.val() && (self.queue.level.val() == 0);
         self.builds.next = self.ring.building.val()
             || self.fetch.busy.val()
             || self.framer.sink.valid.val()

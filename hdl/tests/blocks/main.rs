@@ -6,6 +6,7 @@ mod common;
 mod crc32c;
 mod fetch;
 mod fifo;
+mod flash;
 mod latency;
 mod lint;
 mod markers;

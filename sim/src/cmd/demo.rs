@@ -6,6 +6,7 @@ use crate::exercise::{Exercise, Kind, MAX_MESSAGE, Prepared, Round, Tally, memor
 use crate::lab::Lab;
 use crate::limit::Traffic;
 use crate::link::LinkConfig;
+use crate::size::Size;
 use indicatif::{ProgressBar, ProgressStyle};
 use ironwarp_proto::abi::regs::Counter;
 use serde::Serialize;
@@ -64,6 +65,7 @@ impl Args {
     /// What an engine does in a minute or two at most.
     fn rounds(&self) -> u64 {
         self.rounds.unwrap_or(match self.run.engine {
+            engine if engine.is_rtl() && self.run.config == Size::Small => 2,
             Engine::Model => 400,
             Engine::Micro | Engine::Timed => 40,
             Engine::RtlVerilated | Engine::RtlVerilatedSettled => 8,
@@ -73,7 +75,9 @@ impl Args {
 
     /// Round number `round`: mostly many small and middle-sized messages, now and then the largest.
     fn round(&self, round: u64) -> Round {
-        if matches!(self.run.engine, Engine::Rtl | Engine::RtlSettled | Engine::RtlCompared) {
+        let native = matches!(self.run.engine, Engine::Rtl | Engine::RtlSettled | Engine::RtlCompared);
+        // A small one waits for its program most of the time.
+        if native || self.run.engine.is_rtl() && self.run.config == Size::Small {
             return Round { operations: 8, max_message: 4096 };
         }
         match round % 4 {

@@ -244,7 +244,7 @@ fn activate(p: &mut Asm, sizes: &Sizes) {
             p.shr(T1, A0, shift);
             p.xor(A0, A0, T1);
         }
-        p.and(A0, A0, 0xff);
+        p.and(A0, A0, ((1u16 << sizes.log2_buckets()) - 1) as u8);
         p.call("lookup");
         p.rare(ne(R0, 0), |p| {
             p.bind(bad);

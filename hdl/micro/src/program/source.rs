@@ -13,9 +13,6 @@ use ironwarp_proto::abi::region::access;
 use ironwarp_proto::ddp::UNTAGGED_LEN;
 use ironwarp_proto::rdmap::{Opcode, ReadRequest, control};
 
-/// A word to put aside.
-const SAVED: u8 = t::ENTRY + 30;
-
 /// The source is looked at before the FPDU exists: a fault now can still be told to the peer. T1 = MSG, T3 offset, T4 bytes, T6 journal index:
 /// kept with T0; T1 gets `MSG_PLACED`.
 pub(super) fn check_source(p: &mut Asm, sizes: &Sizes, nothing: Label) {
@@ -54,9 +51,9 @@ pub(super) fn check_source(p: &mut Asm, sizes: &Sizes, nothing: Label) {
     p.mov(T5, R1);
     p.mov(T2, T4);
     p.mov(T7, 0);
-    p.stt(ZERO, SAVED, T6);
+    p.stt(ZERO, t::SAVED, T6);
     p.call("sources");
-    p.ldt(T6, ZERO, SAVED);
+    p.ldt(T6, ZERO, t::SAVED);
     p.mov(T4, T2);
     p.rare(ne(R0, 0), |p| {
         p.bind(refused);
