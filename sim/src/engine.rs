@@ -2,20 +2,20 @@
 
 use crate::emulated::{Build, Emulated, Latency, Meter, Timed};
 use crate::model::{Model, ModelConfig};
-use crate::rtl::native::{FullCore, Native, full_core};
+use crate::rtl::native::Native;
 use crate::rtl::pins::Rtl;
 use crate::rtl::verilated::{VerilateError, Verilated};
 use crate::rtl::{
     Compared, Comparison, DmaTiming, Pace, Profile, RtlConfig, RtlDevice, WavesConfig, WavesError,
 };
 use clap::ValueEnum;
+use ironwarp_hdl::top::{Core, full_core, small_core};
 use ironwarp_micro::asm::{AsmError, Program};
 use ironwarp_micro::layout::Sizes;
 use ironwarp_micro::program::assemble;
 use ironwarp_proto::pins::{Device, Dma};
 use rust_hdl::prelude::generate_verilog;
-use std::borrow::Cow;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use thiserror::Error;
 
 /// What plays the device.
@@ -59,9 +59,10 @@ pub enum EngineError {
     /// The program.
     #[error("the device's program cannot be assembled: {0}")]
     Program(#[from] AsmError),
-    /// The RTL is of one size.
+    /// The RTL is of two sizes.
     #[error(
-        "the RTL is built as a full device: 64 QPs, 256 regions, 128 CQs, 16 SRQs, all features; use engine model or micro for other sizes"
+        "the RTL is built as a small device (4 QPs, 16 regions, 8 CQs, no SRQs) and a full one (64 QPs, 256 regions, 128 CQs, 16 SRQs) with the features of \
+         each, which this is not: use engine model or micro for other sizes"
     )]
     NotBuilt,
     /// The compiled Verilog.
@@ -101,6 +102,11 @@ impl Engine {
         }
     }
 
+    /// Whether it is the RTL, simulated cycle by cycle.
+    pub fn is_rtl(self) -> bool {
+        !matches!(self, Engine::Model | Engine::Micro | Engine::Timed)
+    }
+
     /// The engine to use where the peers' time is real: the RTL's clock is then as fast as this machine runs it, and the device has
     /// no time of its own that falls behind.
     #[must_use]
@@ -126,11 +132,6 @@ impl Engine {
     /// A device in power-up state with access to `dma`.
     pub fn device(self, config: &ModelConfig, dma: Arc<dyn Dma>) -> Result<Box<dyn Device>, EngineError> {
         self.watched(config, dma, &Watch::default())
-    }
-
-    /// Whether it is the RTL.
-    pub fn is_rtl(self) -> bool {
-        !matches!(self, Engine::Model | Engine::Micro | Engine::Timed)
     }
 
     /// A device that tells what it does.
@@ -164,29 +165,53 @@ impl Engine {
             | Engine::RtlVerilatedSettled
             | Engine::RtlCompared => {
                 let sizes = sizes(config);
-                if (Sizes { clock_khz: Sizes::FULL.clock_khz, ..sizes }) != Sizes::FULL {
-                    return Err(EngineError::NotBuilt);
-                }
+                let built = |size: &Sizes| Sizes { clock_khz: size.clock_khz, ..sizes } == *size;
                 let program = program(&sizes)?;
+                let rtl = if built(&Sizes::SMALL) {
+                    self.simulation(small_core(&program.words), &sizes, watch)?
+                } else if built(&Sizes::FULL) {
+                    self.simulation(full_core(&program.words), &sizes, watch)?
+                } else {
+                    return Err(EngineError::NotBuilt);
+                };
                 let pace = match self {
                     Engine::RtlSettled | Engine::RtlVerilatedSettled => Pace::Settled,
                     _ => Pace::Clocked { period_ps: 1_000_000_000 / u64::from(sizes.clock_khz.max(1)) },
                 };
                 let rtl_config = RtlConfig { pace, dma: dma_timing(config), pages: config.pages() };
-                let core = full_core(&program);
-                let verilated = || Verilated::new(&full_verilog(&core, &sizes), watch.waves.is_some());
-                let rtl: Box<dyn Rtl> = match self {
-                    Engine::Rtl | Engine::RtlSettled => Box::new(Native::new(core)),
-                    Engine::RtlCompared => {
-                        let verilated = Box::new(verilated()?);
-                        Box::new(Compared::new(Box::new(Native::new(core)), verilated, comparison()))
-                    }
-                    _ => Box::new(verilated()?),
-                };
                 let (profile, waves) = (Arc::clone(&watch.profile), watch.waves.as_ref());
                 Ok(Box::new(RtlDevice::new(rtl, program, rtl_config, dma, profile, waves)?))
             }
         }
+    }
+
+    /// The simulation of a core of this size.
+    fn simulation<
+        const P: usize,
+        const M: usize,
+        const T: usize,
+        const R: usize,
+        const X: usize,
+        const C: usize,
+    >(
+        self,
+        core: Core<P, M, T, R, X, C>,
+        sizes: &Sizes,
+        watch: &Watch,
+    ) -> Result<Box<dyn Rtl>, EngineError> {
+        static VERILOG: Memo<Arc<str>> = Memo::new();
+        let verilated = || -> Result<_, EngineError> {
+            let verilog = VERILOG.get(sizes, || Ok(generate_verilog(&core).into()))?;
+            Ok(Box::new(Verilated::new(&verilog, watch.waves.is_some())?))
+        };
+        Ok(match self {
+            Engine::RtlCompared => {
+                let verilated = verilated()?;
+                Box::new(Compared::new(Box::new(Native::new(core)), verilated, comparison()))
+            }
+            Engine::RtlVerilated | Engine::RtlVerilatedSettled => verilated()?,
+            _ => Box::new(Native::new(core)),
+        })
     }
 }
 
@@ -211,18 +236,28 @@ pub fn comparison() -> Arc<Comparison> {
     Arc::clone(SEEN.get_or_init(Arc::default))
 }
 
-/// The Verilog of a core with the program for these sizes; that of the `full` one is generated once.
-fn full_verilog(core: &FullCore, sizes: &Sizes) -> Cow<'static, str> {
-    static VERILOG: OnceLock<String> = OnceLock::new();
-    if *sizes == Sizes::FULL {
-        return VERILOG.get_or_init(|| generate_verilog(core)).as_str().into();
+/// What is made once for each size of a device.
+struct Memo<T>(Mutex<Vec<(Sizes, T)>>);
+
+impl<T: Clone> Memo<T> {
+    const fn new() -> Self {
+        Self(Mutex::new(Vec::new()))
     }
-    generate_verilog(core).into()
+
+    fn get(&self, sizes: &Sizes, make: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, there)) = made.iter().find(|(size, _)| size == sizes) {
+            return Ok(there.clone());
+        }
+        let new = make()?;
+        made.push((*sizes, new.clone()));
+        Ok(new)
+    }
 }
 
-/// A `full` device, but for what the model's configuration says.
+/// What the model's configuration says; what it does not say is that of a `small` device if it is of that size, else of a `full` one.
 fn sizes(config: &ModelConfig) -> Sizes {
-    Sizes {
+    let of = |rest: Sizes| Sizes {
         log2_qps: config.log2_qps,
         log2_regions: config.log2_regions,
         log2_cqs: config.log2_cqs,
@@ -231,17 +266,16 @@ fn sizes(config: &ModelConfig) -> Sizes {
         ord: config.ord,
         features: config.features,
         clock_khz: config.clock_khz,
-        ..Sizes::FULL
-    }
+        ..rest
+    };
+    let small = of(Sizes::SMALL);
+    if small == (Sizes { clock_khz: config.clock_khz, ..Sizes::SMALL }) { small } else { of(Sizes::FULL) }
 }
 
-/// The program of a device; that of the `full` one is assembled once.
-fn program(sizes: &Sizes) -> Result<Arc<Program>, AsmError> {
-    static FULL: OnceLock<Result<Arc<Program>, AsmError>> = OnceLock::new();
-    if *sizes == Sizes::FULL {
-        return FULL.get_or_init(|| assemble(sizes).map(Arc::new)).clone();
-    }
-    assemble(sizes).map(Arc::new)
+/// The program of a device.
+fn program(sizes: &Sizes) -> Result<Arc<Program>, EngineError> {
+    static PROGRAMS: Memo<Arc<Program>> = Memo::new();
+    PROGRAMS.get(sizes, || Ok(Arc::new(assemble(sizes)?)))
 }
 
 #[cfg(test)]
@@ -249,8 +283,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_full_devices_are_of_one_size() {
-        assert_eq!(sizes(&ModelConfig::default()), Sizes::FULL);
+    fn model_and_rtl_are_of_the_same_sizes() {
+        assert_eq!(sizes(&ModelConfig::FULL), Sizes::FULL);
+        assert_eq!(sizes(&ModelConfig::SMALL), Sizes::SMALL);
         assert!(Sizes::FULL.table() <= TABLE_MAX);
+    }
+
+    #[test]
+    fn the_rtl_is_built_in_two_sizes() {
+        let odd = ModelConfig { log2_qps: 3, ..ModelConfig::SMALL };
+        let made = Engine::Rtl.device(&odd, ironwarp_driver::transport::HostMemory::new());
+        assert_eq!(made.err(), Some(EngineError::NotBuilt));
     }
 }

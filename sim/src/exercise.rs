@@ -12,7 +12,7 @@ use ironwarp_driver::verbs::{
     ProtectionDomain, QpConfig, QueuePair, ReceiveRequest, SendRequest, Sge, WcOpcode, WcStatus,
     WorkCompletion,
 };
-use ironwarp_proto::abi::regs;
+use ironwarp_proto::abi::regs::{self, features};
 use ironwarp_proto::rdmap;
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
@@ -74,6 +74,22 @@ impl Kind {
         Kind::LocalInvalidate,
         Kind::Nop,
     ];
+
+    /// What a device needs for it: bits of `FEATURES`.
+    pub fn needs(self) -> u32 {
+        match self {
+            Kind::FetchAdd | Kind::CompareSwap => features::ATOMICS,
+            Kind::WriteImmediate | Kind::Immediate | Kind::ImmediateSolicited => features::IMMEDIATE,
+            // They need something to invalidate.
+            Kind::SendInvalidate
+            | Kind::SendSolicitedInvalidate
+            | Kind::ReadInvalidate
+            | Kind::BindWindow
+            | Kind::FastRegister
+            | Kind::LocalInvalidate => features::WINDOWS,
+            Kind::Send | Kind::SendSolicited | Kind::Write | Kind::Read | Kind::Nop => 0,
+        }
+    }
 }
 
 /// How many operations of a kind were verified.
@@ -119,8 +135,10 @@ struct Side {
     qp: QueuePair,
     region: MemoryRegion,
     copy: Vec<u8>,
-    window: MemoryWindow,
-    fast: FastRegion,
+    /// Bits of `FEATURES`.
+    features: u32,
+    /// If the device has them.
+    grants: Option<(MemoryWindow, FastRegion)>,
     fast_copy: Vec<u8>,
     /// First byte not yet used in this round.
     cursor: usize,
@@ -159,7 +177,10 @@ impl Prepared {
         let qp = pd.create_qp(&QpConfig::new(&cq, &cq).depths(DEPTH, DEPTH))?;
         let all = Access::LOCAL_WRITE | Access::REMOTE_READ | Access::REMOTE_WRITE;
         let region = pd.register(memory, all | Access::REMOTE_ATOMIC | Access::BIND)?;
-        let (window, fast) = (pd.alloc_window()?, pd.alloc_fast_region(FAST as u32)?);
+        let features = lab.hosts[node].attributes().features;
+        let has_windows = features & features::WINDOWS != 0;
+        let grants =
+            if has_windows { Some((pd.alloc_window()?, pd.alloc_fast_region(FAST as u32)?)) } else { None };
         Ok(Self(Side {
             host: lab.hosts[node].clone(),
             pd,
@@ -167,8 +188,8 @@ impl Prepared {
             qp,
             region,
             copy: vec![0; memory],
-            window,
-            fast,
+            features,
+            grants,
             fast_copy: vec![0; FAST],
             cursor: 0,
             sends: VecDeque::new(),
@@ -375,8 +396,16 @@ impl Exercise {
         self.sides[me].copy[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
-    /// One operation of side `me`; rounds whose memory is used up skip it.
+    /// What both devices can do.
+    pub fn offers(&self, kind: Kind) -> bool {
+        self.sides.iter().all(|side| side.features & kind.needs() == kind.needs())
+    }
+
+    /// One operation of side `me`; rounds whose memory is used up skip it, and so do devices that cannot do it.
     fn operation(&mut self, me: usize, kind: Kind, max: usize) -> Result<(), Error> {
+        if !self.offers(kind) {
+            return Ok(());
+        }
         let peer = 1 - me;
         let wr_id = self.id();
         match kind {
@@ -485,8 +514,9 @@ impl Exercise {
                 let side = &mut self.sides[me];
                 let Some(start) = side.take(&mut self.rng, len, 1) else { return Ok(None) };
                 let base: u64 = self.rng.random();
+                let Some((window, _)) = &side.grants else { return Ok(None) };
                 // Not so high that the window would pass the end of the TO space.
-                let bind = side.window.bind(&side.region, start, len, rights)?.with_base(base & !(1 << 63));
+                let bind = window.bind(&side.region, start, len, rights)?.with_base(base & !(1 << 63));
                 let remote = bind.remote(0);
                 self.post(me, Kind::BindWindow, SendRequest::bind(wr_id, bind), WcOpcode::Bind, len)?;
                 Ok(Some(Grant::Window { remote, start, len }))
@@ -495,7 +525,8 @@ impl Exercise {
                 let len = self.size(FAST - 1) + 1;
                 let offset = self.rng.random_range(0..=FAST - len);
                 let rights = rights | Access::LOCAL_WRITE;
-                let register = self.sides[me].fast.register(offset, len as u32, rights)?;
+                let Some((_, fast)) = &self.sides[me].grants else { return Ok(None) };
+                let register = fast.register(offset, len as u32, rights)?;
                 let request = SendRequest::fast_register(wr_id, register.clone());
                 self.post(me, Kind::FastRegister, request, WcOpcode::FastRegister, len)?;
                 Ok(Some(Grant::Fast { register, offset, len }))
@@ -598,7 +629,7 @@ impl Exercise {
             let mut memory = vec![0; end];
             side.region.read(0, &mut memory)?;
             let mut fast = vec![0; FAST];
-            let inside = side.fast.buffer().read(0, &mut fast);
+            let inside = side.grants.as_ref().is_none_or(|(_, region)| region.buffer().read(0, &mut fast));
             for (what, found, expected) in
                 [("memory", &memory[..], &side.copy[..end]), ("fast region", &fast[..], &side.fast_copy[..])]
             {

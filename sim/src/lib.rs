@@ -14,6 +14,7 @@ pub mod model;
 pub mod pcap;
 pub mod rtl;
 pub mod serve;
+pub mod size;
 pub mod vfio_user;
 pub mod world;
 

@@ -10,7 +10,7 @@ use ironwarp_driver::verbs::{
 use ironwarp_sim::engine::Engine;
 use ironwarp_sim::lab::{Lab, LabConfig, address};
 use ironwarp_sim::link::LinkConfig;
-use ironwarp_sim::model::ModelConfig;
+use ironwarp_sim::size::Size;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -33,7 +33,7 @@ fn lab(seed: u64, loss: f64) -> Lab {
             mtu: 1500,
             seed,
             engine: Engine::from_env().unwrap(),
-            device: ModelConfig::default(),
+            device: Size::from_env().unwrap().device(),
             waves: None,
         },
         None,

@@ -11,7 +11,7 @@ use ironwarp_proto::terminate::TerminateError;
 use ironwarp_sim::engine::Engine;
 use ironwarp_sim::lab::{Connection, Lab, LabConfig};
 use ironwarp_sim::link::LinkConfig;
-use ironwarp_sim::model::ModelConfig;
+use ironwarp_sim::size::Size;
 
 const HOW: Connection = Connection { crc: true, markers: false };
 const SECOND: u64 = 1_000_000_000;
@@ -40,7 +40,7 @@ fn new_lab() -> Lab {
         mtu: 1500,
         seed: 11,
         engine: Engine::from_env().unwrap(),
-        device: ModelConfig::default(),
+        device: Size::from_env().unwrap().device(),
         waves: None,
     };
     Lab::new(&config, None).expect("hosts")

@@ -14,7 +14,7 @@ use ironwarp_proto::mpa::stream::{Deframer, Fpdu, FpduCrc};
 use ironwarp_sim::engine::Engine;
 use ironwarp_sim::lab::{Lab, LabConfig, address};
 use ironwarp_sim::link::LinkConfig;
-use ironwarp_sim::model::ModelConfig;
+use ironwarp_sim::size::Size;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -30,7 +30,7 @@ fn lab() -> Lab {
         mtu: 1500,
         seed: 1,
         engine: Engine::from_env().unwrap(),
-        device: ModelConfig::default(),
+        device: Size::from_env().unwrap().device(),
         waves: None,
     };
     Lab::new(&config, None).unwrap()

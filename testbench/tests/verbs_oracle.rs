@@ -4,7 +4,7 @@ use ironwarp_sim::engine::Engine;
 use ironwarp_sim::exercise::{Exercise, Kind, Prepared, Round, memory_for};
 use ironwarp_sim::lab::{Connection, Lab, LabConfig};
 use ironwarp_sim::link::LinkConfig;
-use ironwarp_sim::model::ModelConfig;
+use ironwarp_sim::size::Size;
 use proptest::prelude::*;
 
 /// Run `rounds` on a fresh pair of hosts; returns the exercise after all its comparisons.
@@ -15,7 +15,7 @@ fn exercise(link: LinkConfig, mtu: u16, how: Connection, seed: u64, rounds: &[Ro
             mtu,
             seed,
             engine: Engine::from_env().unwrap(),
-            device: ModelConfig::default(),
+            device: Size::from_env().unwrap().device(),
             waves: None,
         },
         None,

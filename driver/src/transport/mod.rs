@@ -8,6 +8,7 @@ pub mod mapping;
 mod memory;
 mod name;
 mod reactor;
+pub mod serial;
 mod vfio;
 pub mod vfio_user;
 

@@ -114,8 +114,8 @@ impl Sizes {
     /// |---|---|
     /// | 0 | sequence number of its first byte, a marker in front included |
     /// | 1 | payload bytes 15:0, send entry index or Read Request queue index 31:16 |
-    /// | 2 | offset in the message |
-    /// | 3 | RDMAP opcode 3:0, bit 4 last of the message, bit 5 the last completes the work, bit 6 the last frees the Read Request queue entry, bit 7 Immediate Data follows the message; MSN 15:8, work 23:16, Request Identifier 31:24 (low 8 bits of each; Write and Sends: bit 24 inline; they and Read Responses: bit 25 its address is in `places`, for this turn) |
+    /// | 2 | offset in the message; of a run: its FPDUs 7:0, its works 15:8 |
+    /// | 3 | RDMAP opcode 3:0, bit 4 last of the message, bit 5 the last completes the work, bit 6 the last frees the Read Request queue entry, bit 7 Immediate Data follows the message; MSN 15:8, work 23:16, Request Identifier 31:24 (low 8 bits of each; Write and Sends: bit 24 inline; they and Read Responses: bit 25 its address is in `places`, for this turn; bit 26 a run: inline Writes of consecutive entries, the same length each, and the last of their works) |
     pub const fn journal(&self) -> u16 {
         128
     }
@@ -124,7 +124,7 @@ impl Sizes {
     ///
     /// | word | content |
     /// |---|---|
-    /// | 0 | index 15:0, verb 20:16, bit 21 two slots, bit 22 signalled, bit 23 done, status 31:24 |
+    /// | 0 | index 15:0 (a run of entries that nobody wants to know of is one work: its last index), verb 20:16, bit 21 two slots, bit 22 signalled, bit 23 done, status 31:24 |
     /// | 1 | length |
     pub const fn works(&self) -> u16 {
         self.journal() + (4 << self.log2_journal)
@@ -405,6 +405,8 @@ pub mod c {
         /// A receive entry is in use.
         pub const OPEN: u8 = 6;
         pub const PREFER_RESPONSE: u8 = 7;
+        /// The last entries started were whole inline Writes: runs of them may follow.
+        pub const RUNS: u8 = 9;
     }
 }
 
@@ -456,6 +458,8 @@ pub mod t {
     /// Scratch of the transmit part, 32 words: a send entry for the region routines, its last word whose send entries are at
     /// `Sizes::entries`.
     pub const ENTRY: u8 = 208;
-    /// The rest is free: 240..256.
-    pub const FREE: u8 = 240;
+    /// Words of payload of the last run of Writes.
+    pub const RUN_WORDS: u8 = 240;
+    /// The rest is free: 241..256.
+    pub const FREE: u8 = 241;
 }

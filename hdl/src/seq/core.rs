@@ -20,7 +20,7 @@ use rust_hdl::prelude::*;
 ///
 /// **Theory of operation.** Three stages. A jump that the instruction word alone decides is taken while the word is read, so
 /// it costs nothing more; one that needs operands is taken at the end of execute, and the instruction being read is
-/// dropped. The result of the instruction in front is forwarded, since M reads what was there before. The adder's sum addresses T:
+/// dropped. The result of the instruction in front is forwarded, since M does not give a word that is being written. The adder's sum addresses T:
 /// STT writes in its cycle, LDT reads and stays for a second one. When a port is not ready, everything stands still.
 ///
 /// **Latency** 3 cycles. **Throughput** an instruction a cycle; branch taken, JR, SETQP, LDT: 2.

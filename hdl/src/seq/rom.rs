@@ -54,7 +54,7 @@ impl<const N: usize> Logic for Rom<N> {
             .map(|(at, word)| format!("  mem[{at}] = 32'h{word:08x};\n"))
             .collect();
         Verilog::Custom(format!(
-            "reg [31:0] mem [0:{last}];\ninitial begin\n  data = 0;\n{words}end\n\
+            "reg [31:0] mem [0:{last}];\ninitial begin\n{words}end\n\
              always @(posedge clock) begin\n  if (enable) data <= mem[address];\nend\n",
             last = (1 << N) - 1,
         ))

@@ -63,6 +63,8 @@ struct Report {
     frames_lost: u64,
     frames_reordered: u64,
     by_operation: BTreeMap<String, Tally>,
+    /// Operations that the devices do not offer.
+    not_offered: Vec<String>,
     errors: Vec<String>,
 }
 
@@ -93,11 +95,11 @@ impl Args {
         let config = |node: usize| {
             let mac = self.mac.get(node).copied().unwrap_or(MacAddr([2, 0x1a, 0xce, 0, 0, 1 + node as u8]));
             let ip = self.ip.get(node).copied().unwrap_or(lab::address(node));
-            let config = HostConfig::new(self.ether[node].clone(), mac, ip).with(&self.run);
+            let config = HostConfig::new(self.ether[node].clone(), mac, ip).with(&self.run)?;
             // One file has the frames of one: what the first sends and receives.
-            HostConfig { pcap: config.pcap.filter(|_| node == 0), ..config }
+            Ok::<_, CommandError>(HostConfig { pcap: config.pcap.filter(|_| node == 0), ..config })
         };
-        Ok(Some([config(0), config(1)]))
+        Ok(Some([config(0)?, config(1)?]))
     }
 
     /// What an engine does in a minute or two at most.
@@ -247,6 +249,11 @@ fn report(
         frames_lost: sum(|link| link.lost),
         frames_reordered: sum(|link| link.reordered),
         by_operation: names.collect(),
+        not_offered: Kind::ALL
+            .iter()
+            .filter(|kind| !exercise.offers(**kind))
+            .map(|kind| format!("{kind:?}"))
+            .collect(),
         errors: std::mem::take(&mut exercise.errors),
     })
 }
@@ -261,6 +268,9 @@ fn print(report: &Report) {
     let share = report.ratio_to_limit.map(|ratio| format!(" = {:.1} % of the limit", 100.0 * ratio));
     let (goodput, share) = (report.goodput_bps / 1e6, share.unwrap_or_default());
     println!("  {:.3} s, goodput {goodput:.1} Mbit/s both ways{share}", report.sim_seconds);
+    if !report.not_offered.is_empty() {
+        println!("  skipped, since the devices do not offer them: {}", report.not_offered.join(", "));
+    }
     // What happened on a link elsewhere is not known here.
     let faults = format!("{} lost, {} reordered, ", report.frames_lost, report.frames_reordered);
     let faults = if report.limit_bps.is_some() { faults } else { String::new() };

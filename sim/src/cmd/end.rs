@@ -63,7 +63,7 @@ impl EndOptions {
         let ip = listen.or(self.ether.ip).unwrap_or(Ipv4Addr::UNSPECIFIED);
         match (&self.ether.ether, device.one()?) {
             (Some(ether), name) if name.is_simulated() => {
-                Host::open(&HostConfig::new(ether.clone(), mac, ip).with(run))
+                Host::open(&HostConfig::new(ether.clone(), mac, ip).with(run)?)
             }
             (None, name) if name.is_simulated() => {
                 failed("--ether is missing, or --device with an RNIC elsewhere".into())

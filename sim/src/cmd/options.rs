@@ -9,6 +9,7 @@ use crate::live::ether::OpenError;
 use crate::model::ModelConfig;
 use crate::pcap::{CaptureError, PcapWriter};
 use crate::rtl::WavesConfig;
+use crate::size::Size;
 use crate::vfio_user::ServerError;
 use clap::{Args, ValueEnum};
 use ironwarp_driver::transport::{DEVICE_VARIABLE, DeviceName};
@@ -81,6 +82,9 @@ pub struct RunOptions {
     /// What plays the device.
     #[arg(long, value_enum, default_value = "model")]
     pub engine: Engine,
+    /// Size of the device.
+    #[arg(long, value_enum, default_value = "full")]
+    pub config: Size,
     /// Seed of everything random: the same seed gives the same run.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -93,12 +97,12 @@ pub struct RunOptions {
     /// MPA markers, in both directions.
     #[arg(long, value_enum, default_value = "off")]
     pub markers: Switch,
-    /// IP MTU, bytes.
+    /// IP MTU, bytes; a small device takes up to 1500.
     #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u16).range(576..=9000))]
     pub mtu: u16,
-    /// Core clock, MHz; engines timed and rtl run at this rate.
-    #[arg(long, value_name = "MHZ", default_value_t = 62.5, value_parser = clock)]
-    pub clock_mhz: f64,
+    /// Core clock, MHz; engines timed and rtl run at this rate. 62.5 for a full device, 31.25 for a small one.
+    #[arg(long, value_name = "MHZ", value_parser = clock)]
+    pub clock_mhz: Option<f64>,
     /// Waveforms of the RTL: FILE.left.vcd and FILE.right.vcd, every signal; large, so give a window.
     #[arg(long, value_name = "FILE")]
     pub vcd: Option<PathBuf>,
@@ -130,13 +134,13 @@ impl RunOptions {
     /// Two hosts on such devices with this link between them.
     pub fn lab(&self, link: LinkConfig) -> Result<Lab, CommandError> {
         let capture = self.pcap.as_ref().map(PcapWriter::create).transpose()?;
-        Ok(Lab::new(&self.config(link), capture)?)
+        Ok(Lab::new(&self.config(link)?, capture)?)
     }
 
     /// Two hosts on these devices.
     pub fn lab_on(&self, devices: [&DeviceName; 2]) -> Result<Lab, CommandError> {
         self.check_elsewhere()?;
-        Ok(Lab::on_devices(devices, &self.config(LinkConfig::default()))?)
+        Ok(Lab::on_devices(devices, &self.config(LinkConfig::default())?)?)
     }
 
     /// Take the engine that a device's name says, such as `rtl`.
@@ -167,20 +171,36 @@ impl RunOptions {
         if self.engine != Engine::default() {
             return failed("the engine of devices elsewhere is chosen where they are: leave out --engine");
         }
+        if self.config != Size::default() {
+            return failed("the size of devices elsewhere is chosen where they are: leave out --config");
+        }
         Ok(())
     }
 
-    fn config(&self, link: LinkConfig) -> LabConfig {
-        let device = ModelConfig {
-            clock_khz: (self.clock_mhz * 1000.0) as u32,
+    /// The device.
+    pub fn device(&self) -> Result<ModelConfig, CommandError> {
+        let most = self.config.max_mtu();
+        if self.mtu > most {
+            return Err(CommandError::Failed(format!(
+                "the buffers of a {} device hold packets of up to {most} bytes: give --mtu {most} or less",
+                self.config.name()
+            )));
+        }
+        let device = self.config.device();
+        Ok(ModelConfig {
+            clock_khz: self.clock_mhz.map_or(device.clock_khz, |mhz| (mhz * 1000.0) as u32),
             dma_latency_ns: self.dma_latency_ns,
             dma_jitter_ns: self.dma_jitter_ns,
             dma_seed: self.seed,
-            ..ModelConfig::default()
-        };
+            ..device
+        })
+    }
+
+    fn config(&self, link: LinkConfig) -> Result<LabConfig, CommandError> {
+        let device = self.device()?;
         let cycles = self.vcd_from..self.vcd_to;
         let waves = self.vcd.as_ref().map(|path| WavesConfig { path: path.clone(), cycles });
-        LabConfig { link, mtu: self.mtu, seed: self.seed, engine: self.engine, device, waves }
+        Ok(LabConfig { link, mtu: self.mtu, seed: self.seed, engine: self.engine, device, waves })
     }
 }
 

@@ -3,7 +3,7 @@
 use super::options::{CommandError, LinkOptions};
 use crate::engine::Engine;
 use crate::lab::LabError;
-use crate::model::ModelConfig;
+use crate::size::Size;
 use crate::vfio_user::Host;
 use crate::world::World;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -24,6 +24,9 @@ pub struct Args {
     /// What plays the devices.
     #[arg(long, value_enum, default_value = "model")]
     engine: Engine,
+    /// Size of the devices.
+    #[arg(long, value_enum, default_value = "full")]
+    config: Size,
     /// Seed of the link's faults.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -42,7 +45,7 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     for (path, name) in [(Some(&args.socket), "left"), (args.peer.as_ref(), "right")] {
         let Some(path) = path else { continue };
         host.add(path, name, |memory| {
-            Ok::<_, CommandError>(args.engine.in_real_time().device(&ModelConfig::default(), memory)?)
+            Ok::<_, CommandError>(args.engine.in_real_time().device(&args.config.device(), memory)?)
         })?;
         println!("{name}: vfio-user:{}", path.display());
     }

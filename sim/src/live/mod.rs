@@ -17,6 +17,7 @@ pub use stop::{Patience, Stop};
 
 use crate::cmd::options::{CommandError, RunOptions};
 use crate::engine::Engine;
+use crate::model::ModelConfig;
 use crate::pcap::CaptureError;
 use ironwarp_driver::transport::{DeviceName, Fabric, HostMemory, InProcess};
 use ironwarp_driver::verbs::{Context, ContextConfig};
@@ -42,6 +43,8 @@ pub struct HostConfig {
     pub mtu: u16,
     /// What plays the device.
     pub engine: Engine,
+    /// Its size.
+    pub device: ModelConfig,
     /// Where every frame is recorded.
     pub pcap: Option<PathBuf>,
 }
@@ -49,14 +52,14 @@ pub struct HostConfig {
 impl HostConfig {
     /// On the golden model, with an MTU of 1500, unrecorded.
     pub fn new(ether: Ether, mac: MacAddr, ip: Ipv4Addr) -> Self {
-        Self { ether, mac, ip, mtu: 1500, engine: Engine::Model, pcap: None }
+        Self { ether, mac, ip, mtu: 1500, engine: Engine::Model, device: ModelConfig::FULL, pcap: None }
     }
 
-    /// With engine, MTU and record of these options.
-    #[must_use]
-    pub fn with(mut self, options: &RunOptions) -> Self {
+    /// With engine, size, MTU and record of these options.
+    pub fn with(mut self, options: &RunOptions) -> Result<Self, CommandError> {
         (self.mtu, self.engine, self.pcap) = (options.mtu, options.engine, options.pcap.clone());
-        self
+        self.device = options.device()?;
+        Ok(self)
     }
 }
 
@@ -65,7 +68,13 @@ pub fn open_pair(configs: [&HostConfig; 2]) -> Result<[Context; 2], CommandError
     let memories = [HostMemory::new(), HostMemory::new()];
     let nic = |node: usize| {
         let config = configs[node];
-        Nic::open(&config.ether, config.engine, config.pcap.as_deref(), memories[node].clone())
+        Nic::open(
+            &config.ether,
+            config.engine,
+            &config.device,
+            config.pcap.as_deref(),
+            memories[node].clone(),
+        )
     };
     let fabric: Arc<Mutex<dyn Fabric>> = Arc::new(Mutex::new(Pair::new([nic(0)?, nic(1)?])));
     let transports = InProcess::attach_all(fabric, memories.to_vec());
@@ -88,7 +97,8 @@ impl Host {
     /// Open a device on its Ethernet with a driver on top.
     pub fn open(config: &HostConfig) -> Result<Self, CommandError> {
         let memory = HostMemory::new();
-        let nic = Nic::open(&config.ether, config.engine, config.pcap.as_deref(), memory.clone())?;
+        let nic =
+            Nic::open(&config.ether, config.engine, &config.device, config.pcap.as_deref(), memory.clone())?;
         let nic = Arc::new(Mutex::new(nic));
         let fabric: Arc<Mutex<dyn Fabric>> = nic.clone();
         let transport = InProcess::attach_all(fabric, vec![memory]).remove(0);

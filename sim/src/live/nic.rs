@@ -31,14 +31,16 @@ impl Nic {
         Self { device, port, start: Instant::now(), capture: None }
     }
 
-    /// A device of `engine` (as it is [in real time](Engine::in_real_time)) on its Ethernet that reaches its driver's memory through `dma`; frames are recorded at `pcap`.
+    /// A device of `engine` (as it is [in real time](Engine::in_real_time)) with this configuration on its Ethernet that reaches its
+    /// driver's memory through `dma`; frames are recorded at `pcap`.
     pub fn open(
         ether: &Ether,
         engine: Engine,
+        config: &ModelConfig,
         pcap: Option<&Path>,
         dma: Arc<dyn Dma>,
     ) -> Result<Self, CommandError> {
-        let device = engine.in_real_time().device(&ModelConfig::default(), dma)?;
+        let device = engine.in_real_time().device(config, dma)?;
         let mut nic = Self::new(device, Port::open(ether)?);
         if let Some(path) = pcap {
             nic.capture(PcapWriter::create(path)?);

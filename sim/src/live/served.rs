@@ -21,7 +21,8 @@ impl Served {
     /// Put a device on its Ethernet, and listen at `socket` for its driver.
     pub fn open(ether: &Ether, options: &RunOptions, socket: &Path) -> Result<Self, CommandError> {
         let memory = DmaSpace::new();
-        let mut nic = Nic::open(ether, options.engine, options.pcap.as_deref(), memory.clone())?;
+        let mut nic =
+            Nic::open(ether, options.engine, &options.device()?, options.pcap.as_deref(), memory.clone())?;
         let server = Server::bind(socket, &mut nic, 0, memory)?;
         Ok(Self { nic, server })
     }

@@ -32,26 +32,46 @@ pub struct ModelConfig {
 }
 
 impl Default for ModelConfig {
-    /// The `full` device: 64 QPs, 256 regions, everything on, 62.5 MHz.
+    /// The `full` device.
     fn default() -> Self {
-        let all = features::MARKERS | features::ATOMICS | features::IMMEDIATE;
-        Self {
-            log2_qps: 6,
-            log2_regions: 8,
-            log2_cqs: 7,
-            log2_srqs: 4,
-            ird: 16,
-            ord: 16,
-            features: all | features::STREAM | features::SRQ | features::WINDOWS,
-            clock_khz: 62_500,
-            dma_latency_ns: 500,
-            dma_jitter_ns: 0,
-            dma_seed: 0,
-        }
+        Self::FULL
     }
 }
 
+/// MPA markers and RFC 7306.
+const RDMA: u32 = features::MARKERS | features::ATOMICS | features::IMMEDIATE;
+
 impl ModelConfig {
+    /// 64 QPs, 256 regions, everything on, 62.5 MHz.
+    pub const FULL: ModelConfig = ModelConfig {
+        log2_qps: 6,
+        log2_regions: 8,
+        log2_cqs: 7,
+        log2_srqs: 4,
+        ird: 16,
+        ord: 16,
+        features: RDMA | features::STREAM | features::SRQ | features::WINDOWS,
+        clock_khz: 62_500,
+        dma_latency_ns: 500,
+        dma_jitter_ns: 0,
+        dma_seed: 0,
+    };
+
+    /// 4 QPs, 16 regions, 8 CQs; no stream mode, no SRQs, no memory windows; 31.25 MHz.
+    pub const SMALL: ModelConfig = ModelConfig {
+        log2_qps: 2,
+        log2_regions: 4,
+        log2_cqs: 3,
+        log2_srqs: 0,
+        ird: 2,
+        ord: 2,
+        features: RDMA,
+        clock_khz: 31_250,
+        dma_latency_ns: 500,
+        dma_jitter_ns: 0,
+        dma_seed: 0,
+    };
+
     /// Doorbell pages: 4 KiB each, behind the register page.
     pub fn pages(&self) -> Pages {
         Pages {

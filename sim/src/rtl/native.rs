@@ -5,26 +5,12 @@ use super::waves::{Sink, WavesError};
 use ironwarp_hdl::dma::ReadMaster;
 use ironwarp_hdl::fb::FB;
 use ironwarp_hdl::top::Core;
-use ironwarp_micro::asm::Program;
 use rust_hdl::core::vcd_probe::VCDProbe;
 use rust_hdl::prelude::*;
 use std::path::Path;
 
 /// Passes after which a core that still changes counts as oscillating.
 const SETTLE: usize = 200;
-
-/// Largest frame of a `full` device, bytes.
-pub const FRAME_MAX: usize = 9018;
-
-/// The core of a `full` device.
-pub type FullCore = Core<13, 13, 16, 13, 13, 9>;
-
-/// The core of a `full` device with this program.
-pub fn full_core(program: &Program) -> FullCore {
-    let mut core = FullCore::new(&program.words, FRAME_MAX, 3, 12);
-    core.connect_all();
-    core
-}
 
 /// A core that is simulated here.
 pub struct Native<

@@ -33,6 +33,9 @@ pub(super) const LAST: u8 = 22;
 pub(super) struct Errors {
     /// The segment is done.
     pub tail: Label,
+    /// A packet with its first word in HEAD; one of a whole FPDU whose first word is in W0 too.
+    pub judge: Label,
+    pub judge_fpdu: Label,
     /// The segment at fault and the reason in A0.
     fail: Label,
     pub own: Label,
@@ -63,6 +66,8 @@ impl Errors {
     pub fn new(p: &mut Asm) -> Self {
         Self {
             tail: p.label(),
+            judge: p.label(),
+            judge_fpdu: p.label(),
             fail: p.label(),
             own: p.label(),
             crc: p.label(),
@@ -188,7 +193,7 @@ pub(super) fn fpdu(p: &mut Asm, sizes: &Sizes, e: &Errors) {
     p.add(WRITER, T4, KNOWN_HOST);
     p.adc(WRITER, KNOWN_HOST_HIGH, 0);
     add_placed(p, PAYLOAD);
-    p.goto(e.tail);
+    super::alike::writes(p, e, check);
 
     p.bind(check);
     write(p, e);

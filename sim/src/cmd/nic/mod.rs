@@ -72,7 +72,7 @@ fn station(
     stop: &Stop,
     endpoint: Option<&StatsSocket>,
 ) -> Result<(), CommandError> {
-    let host = Host::open(&HostConfig::new(ether.clone(), args.ether.mac, ip).with(&args.run))?;
+    let host = Host::open(&HostConfig::new(ether.clone(), args.ether.mac, ip).with(&args.run)?)?;
     let start =
         |spec| Server::start(&host.context, spec).map_err(|error| CommandError::Failed(error.to_string()));
     let mut servers = args.services.iter().map(start).collect::<Result<Vec<_>, _>>()?;

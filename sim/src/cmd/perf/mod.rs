@@ -10,14 +10,14 @@ use crate::emulated::{Cause, Meter, Spent};
 use crate::engine::Engine;
 use crate::lab::{Lab, NAMES};
 use crate::limit::Traffic;
-use crate::model::ModelConfig;
 use clap::ValueEnum;
 use ironwarp_driver::transport::Wait;
 use ironwarp_driver::verbs::{
-    Access, CompletionQueue, Context, MemoryRegion, QpConfig, QpState, QueuePair, ReceiveRequest,
+    Access, CompletionQueue, Context, Data, MemoryRegion, QpConfig, QpState, QueuePair, ReceiveRequest,
     RemoteAddress, SendRequest, WcOpcode, WcStatus,
 };
 use ironwarp_proto::abi::regs::Counter;
+use ironwarp_proto::abi::send_entry::INLINE_MAX;
 use ironwarp_proto::rdmap::AtomicRequest;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -54,9 +54,19 @@ pub struct Args {
     /// Queue pairs (connections).
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=60))]
     qps: u32,
-    /// Messages outstanding on each queue pair.
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=128))]
+    /// Messages outstanding on each queue pair (perftest's --tx-depth).
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=128))]
     depth: u32,
+    /// Every Nth message is signalled, and the last (perftest's --cq-mod); at most the depth. Without it: half of the depth,
+    /// so that a completion makes room before the queue is empty.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    signal_every: Option<u32>,
+    /// Messages posted with one doorbell (perftest's --post_list); at most the depth.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=128))]
+    post_list: u32,
+    /// Writes and Sends of up to so many bytes carry them in the request (perftest's --inline_size, there 0 for bandwidth).
+    #[arg(long, value_name = "BYTES", default_value_t = INLINE_MAX as u32, value_parser = clap::value_parser!(u32).range(0..=INLINE_MAX as i64))]
+    inline: u32,
     /// Both hosts send.
     #[arg(long)]
     bidir: bool,
@@ -76,6 +86,19 @@ pub struct Args {
     pub(super) run: RunOptions,
 }
 
+impl Args {
+    /// From one signalled message to the next. With more than the depth nothing would ever complete.
+    fn signal_every(&self) -> u32 {
+        self.signal_every.unwrap_or(self.depth / 2).clamp(1, self.depth)
+    }
+    fn post_list(&self) -> u32 {
+        self.post_list.min(self.depth)
+    }
+    fn is_inline(&self, size: u32) -> bool {
+        matches!(self.op, Operation::Write | Operation::Send) && size <= self.inline
+    }
+}
+
 /// What was measured.
 #[derive(Debug, Serialize)]
 struct Report {
@@ -83,6 +106,12 @@ struct Report {
     engine: String,
     size: u32,
     messages: u64,
+    /// Messages outstanding, from one signalled message to the next, and in one doorbell, on each queue pair.
+    depth: u32,
+    signal_every: u32,
+    post_list: u32,
+    /// Whether the payload was in the requests.
+    inline: bool,
     payload_bytes: u64,
     wall_seconds: f64,
     sim_seconds: f64,
@@ -93,11 +122,25 @@ struct Report {
     messages_per_second: f64,
     retransmissions: u64,
     peak_rss_bytes: u64,
+    /// Size of the devices, if they are here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<&'static str>,
+    /// What the simulation of the RTL did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    simulation: Option<Simulation>,
     /// Of the left and the right device, if they have one.
     #[serde(skip_serializing_if = "Option::is_none")]
     sequencer: Option<[Sequencer; 2]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rtl: Option<[rtl::Report; 2]>,
+}
+
+/// How fast the RTL was simulated, both devices together.
+#[derive(Debug, Serialize)]
+struct Simulation {
+    /// Cycles simulated. Those in which nothing could happen are not.
+    simulated_cycles: u64,
+    cycles_per_second: f64,
 }
 
 /// What a device's sequencer did, in cycles.
@@ -115,9 +158,9 @@ struct Sequencer {
 }
 
 impl Sequencer {
-    fn new(before: &Meter, after: &Meter, messages: u64, seconds: f64) -> Self {
+    fn new(before: &Meter, after: &Meter, messages: u64, seconds: f64, clock_khz: u32) -> Self {
         let cycles = (after.cycles() - before.cycles()) as f64;
-        let clock = 1000.0 * f64::from(ModelConfig::default().clock_khz);
+        let clock = 1000.0 * f64::from(clock_khz);
         let spent = |cause| after.spent(cause) - before.spent(cause);
         let per = |spent: Spent| spent.cycles as f64 / spent.runs.max(1) as f64;
         let (received, sent, writes) = (spent(Cause::Receive), spent(Cause::Transmit), spent(Cause::Write));
@@ -189,8 +232,8 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     let (wall_seconds, sim_nanos) = (wall.elapsed().as_secs_f64(), lab.hosts[0].now() - start);
     bench.verify()?;
     let after = lab.watches.each_ref().map(|watch| watch.meter.as_ref().clone());
-    let engine_kind = args.run.engine;
-    let profiles = (engine_kind.is_rtl() && !lab.is_live())
+    let engine_here = !lab.is_live();
+    let profiles = (engine_here && args.run.engine.is_rtl())
         .then(|| lab.watches.each_ref().map(|watch| rtl::Report::new(watch, args.profile)));
     let retransmissions = retransmissions(&lab)? - before;
     lab.world().finish_capture()?;
@@ -202,11 +245,16 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     let payload_bytes = messages * u64::from(size);
     let goodput_bps = payload_bytes as f64 * 8.0 / seconds;
     let limit_bps = link_bps.map(|rate| limit(args, size) * rate as f64 * directions as f64);
+    let clock_khz = args.run.device()?.clock_khz;
     let report = Report {
         op: format!("{:?}", args.op).to_lowercase(),
         engine,
         size,
         messages,
+        depth: args.depth,
+        signal_every: args.signal_every(),
+        post_list: args.post_list(),
+        inline: args.is_inline(size),
         payload_bytes,
         wall_seconds,
         sim_seconds,
@@ -217,9 +265,15 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         messages_per_second: messages as f64 / seconds,
         retransmissions,
         peak_rss_bytes: peak_rss_bytes(),
+        config: engine_here.then(|| args.run.config.name()),
+        simulation: profiles.as_ref().map(|profiles| {
+            let simulated_cycles = profiles.iter().map(rtl::Report::cycles).sum();
+            Simulation { simulated_cycles, cycles_per_second: simulated_cycles as f64 / wall_seconds }
+        }),
         rtl: profiles,
-        sequencer: (matches!(engine_kind, Engine::Micro | Engine::Timed) && !lab.is_live())
-            .then(|| [0, 1].map(|node| Sequencer::new(&meters[node], &after[node], messages, sim_seconds))),
+        sequencer: (engine_here && matches!(args.run.engine, Engine::Micro | Engine::Timed)).then(|| {
+            [0, 1].map(|node| Sequencer::new(&meters[node], &after[node], messages, sim_seconds, clock_khz))
+        }),
     };
     if args.json {
         let text = serde_json::to_string(&report).map_err(std::io::Error::other)?;
@@ -282,33 +336,46 @@ impl Side {
         (0..count).try_for_each(|_| self.post_receive(place, size))
     }
 
-    fn request(
-        &self,
-        op: Operation,
-        size: u32,
-        wr_id: u64,
-        peer: &Peer,
-    ) -> Result<SendRequest, CommandError> {
+    fn request(&self, args: &Args, size: u32, wr_id: u64, peer: &Peer) -> Result<SendRequest, CommandError> {
         let (source, sink) = (0, slot(size));
         let sge = |offset| self.region.sge(offset, size as usize);
-        Ok(match op {
-            Operation::Write => SendRequest::write(wr_id, sge(source)?, peer.sink),
-            Operation::Send => SendRequest::send(wr_id, sge(source)?),
+        let payload = || -> Result<Data, ironwarp_driver::Error> {
+            if !args.is_inline(size) {
+                return sge(source).map(Data::from);
+            }
+            let mut bytes = vec![0; size as usize];
+            self.region.read(source, &mut bytes)?;
+            Ok(Data::inline(&bytes))
+        };
+        let request = match args.op {
+            Operation::Write => SendRequest::write(wr_id, payload()?, peer.sink),
+            Operation::Send => SendRequest::send(wr_id, payload()?),
             Operation::Read => SendRequest::read(wr_id, sge(sink)?, peer.source),
             Operation::Atomic | Operation::Device => {
                 SendRequest::fetch_add(wr_id, sge(sink)?, peer.source, 1)
             }
-        })
+        };
+        let number = wr_id + 1;
+        let signalled = number == args.iterations || number % u64::from(args.signal_every()) == 0;
+        Ok(if signalled { request } else { request.unsignalled() })
     }
 
     /// Post what may be outstanding; whether everything is done.
     fn send_more(&mut self, args: &Args, size: u32, peer: &Peer) -> Result<bool, CommandError> {
         let (total, depth) = (args.iterations, u64::from(args.depth));
+        let list = u64::from(args.post_list());
         for place in 0..self.qps.len() {
-            while self.posted[place] < total && self.posted[place] - self.done[place] < depth {
-                let request = self.request(args.op, size, self.posted[place], peer)?;
-                self.qps[place].post_send(&request)?;
-                self.posted[place] += 1;
+            loop {
+                let first = self.posted[place];
+                let end = (first + list).min(total);
+                if first == end || end - self.done[place] > depth {
+                    break;
+                }
+                let requests = (first..end)
+                    .map(|id| self.request(args, size, id, peer))
+                    .collect::<Result<Vec<_>, _>>()?;
+                self.qps[place].post_send_many(&requests).map_err(|partial| partial.error)?;
+                self.posted[place] = end;
             }
         }
         Ok(self.done.iter().all(|done| *done == total))
@@ -332,7 +399,8 @@ impl Side {
                     self.post_receive(place, size)?;
                 }
             } else {
-                self.done[place] += 1;
+                // What was posted before it is complete too.
+                self.done[place] = completion.wr_id + 1;
             }
         }
         Ok(reaped)
@@ -422,8 +490,16 @@ impl Bench<'_> {
 }
 
 fn print(report: &Report) {
-    println!("{} of {} bytes, engine {}", report.op, report.size, report.engine);
+    let config = report.config.map(|config| format!(", {config} devices")).unwrap_or_default();
+    println!("{} of {} bytes, engine {}{config}", report.op, report.size, report.engine);
     println!("  messages          {} ({:.0} a second)", report.messages, report.messages_per_second);
+    println!(
+        "  posted            {} at once, {} outstanding, every {}th signalled{}",
+        report.post_list,
+        report.depth,
+        report.signal_every,
+        if report.inline { ", inline" } else { "" }
+    );
     println!("  goodput           {:.3} Gbit/s", report.goodput_bps / 1e9);
     if let (Some(limit), Some(ratio)) = (report.limit_bps, report.ratio_to_limit) {
         println!("  limit of the link {:.3} Gbit/s, reached {:.2} %", limit / 1e9, 100.0 * ratio);
@@ -435,7 +511,13 @@ fn print(report: &Report) {
     println!("  retransmissions   {}", report.retransmissions);
     println!("  memory            {} MB at most", report.peak_rss_bytes / 1_000_000);
     for (name, rtl) in NAMES.iter().zip(report.rtl.iter().flatten()) {
-        rtl.print(name, report.messages, report.wall_seconds);
+        rtl.print(name, report.messages);
+    }
+    if let Some(simulation) = &report.simulation {
+        println!(
+            "  simulated cycles  {} of two devices, {:.0} a second",
+            simulation.simulated_cycles, simulation.cycles_per_second
+        );
     }
     for (name, sequencer) in NAMES.iter().zip(report.sequencer.iter().flatten()) {
         println!(

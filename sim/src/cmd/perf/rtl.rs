@@ -77,13 +77,17 @@ impl Report {
         }
     }
 
+    /// Cycles simulated.
+    pub fn cycles(&self) -> u64 {
+        self.simulated_cycles
+    }
+
     /// As text.
-    pub fn print(&self, name: &str, messages: u64, seconds: f64) {
+    pub fn print(&self, name: &str, messages: u64) {
         println!(
-            "  {name:<5} device      {:.0} cycles a message, sequencer busy in {:.0} of them; {:.0} cycles simulated a second",
+            "  {name:<5} device      {:.0} cycles a message, sequencer busy in {:.0} of them",
             self.simulated_cycles as f64 / messages as f64,
-            self.sequencer_busy as f64 / messages as f64,
-            self.simulated_cycles as f64 / seconds
+            self.sequencer_busy as f64 / messages as f64
         );
         let latencies = [
             ("doorbell to first word on the wire", &self.doorbell_to_wire),
