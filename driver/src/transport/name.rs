@@ -1,6 +1,7 @@
 //! Names of devices, as users write them.
 
 use super::{Transport, TransportError};
+use ironwarp_proto::bridge::BAUD;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -24,6 +25,13 @@ pub enum DeviceName {
     VfioUser(PathBuf),
     /// `vfio:DDDD:BB:DD.F`: a PCI device bound to vfio-pci, by its address.
     Vfio(PciAddress),
+    /// `serial:PATH[@BAUD]`: a board on a serial port.
+    Serial {
+        /// The port.
+        path: String,
+        /// Bits a second; the board's image decides.
+        baud: u32,
+    },
 }
 
 /// Address of a PCI function: domain, bus, device, function.
@@ -38,7 +46,7 @@ pub struct PciAddress {
 /// Text that names no device.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "'{0}' names no device: write model, rtl, rtl-verilated, vfio-user:PATH (a socket) or vfio:0000:01:00.0 (a PCI address)"
+    "'{0}' names no device: write model, rtl, rtl-verilated, vfio-user:PATH (a socket), vfio:0000:01:00.0 (a PCI address) or serial:/dev/ttyUSB1@12000000 (a port and its rate)"
 )]
 pub struct BadDeviceName(String);
 
@@ -81,6 +89,16 @@ impl FromStr for DeviceName {
             None if text == "rtl-verilated" => Ok(Self::RtlVerilated),
             Some(("vfio-user", path)) if !path.is_empty() => Ok(Self::VfioUser(path.into())),
             Some(("vfio", address)) => Ok(Self::Vfio(address.parse()?)),
+            Some(("serial", port)) => {
+                let (path, baud) = match port.rsplit_once('@') {
+                    None => (port, Some(BAUD)),
+                    Some((path, baud)) => (path, baud.parse().ok()),
+                };
+                // A board's clock makes no lower rate than this.
+                let baud = baud.filter(|baud| *baud >= 9600 && path.starts_with('/'));
+                let baud = baud.ok_or_else(|| BadDeviceName(text.into()))?;
+                Ok(Self::Serial { path: path.into(), baud })
+            }
             _ => Err(BadDeviceName(text.into())),
         }
     }
@@ -94,6 +112,8 @@ impl fmt::Display for DeviceName {
             Self::RtlVerilated => f.write_str("rtl-verilated"),
             Self::VfioUser(path) => write!(f, "vfio-user:{}", path.display()),
             Self::Vfio(address) => write!(f, "vfio:{address}"),
+            Self::Serial { path, baud: BAUD } => write!(f, "serial:{path}"),
+            Self::Serial { path, baud } => write!(f, "serial:{path}@{baud}"),
         }
     }
 }
@@ -123,6 +143,7 @@ impl DeviceName {
             }),
             Self::VfioUser(path) => Ok(super::VfioUser::open(path)?),
             Self::Vfio(address) => Ok(super::Vfio::open(*address)?),
+            Self::Serial { path, baud } => Ok(super::Serial::open(path, *baud)?),
         }
     }
 }
@@ -140,9 +161,15 @@ mod tests {
             "vfio-user:/run/a.sock",
             "vfio:0000:01:00.0",
             "vfio:10000:e1:1f.7",
+            "serial:/dev/ttyUSB1",
+            "serial:/dev/ttyUSB0@3000000",
         ] {
             assert_eq!(text.parse::<DeviceName>().unwrap().to_string(), text);
         }
+        assert_eq!(
+            "serial:/dev/ttyUSB1@12000000".parse::<DeviceName>().unwrap().to_string(),
+            "serial:/dev/ttyUSB1"
+        );
         assert_eq!("vfio:01:00.0".parse::<DeviceName>().unwrap().to_string(), "vfio:0000:01:00.0");
     }
 
@@ -158,10 +185,14 @@ mod tests {
             "vfio:",
             "vfio:1:0.0",
             "vfio:0000:01:20.0",
+            "vfio:0000:01:00.8",
+            "vfio:../../x",
+            "vfio:+000:01:00.0",
+            "serial:x",
+            "serial:/dev/a@fast",
+            "serial:/dev/a@300",
         ];
-        for text in
-            bad.into_iter().chain(["vfio:0000:01:00.8", "vfio:../../x", "vfio:+000:01:00.0", "serial:x"])
-        {
+        for text in bad {
             let error = text.parse::<DeviceName>().unwrap_err().to_string();
             assert!(error.contains(text) && error.contains("vfio-user:PATH"), "{error}");
         }
