@@ -4,6 +4,7 @@ use ironwarp_sim::engine::{Engine, comparison};
 use ironwarp_sim::exercise::{Exercise, Prepared, Round, memory_for};
 use ironwarp_sim::lab::{Connection, Lab, LabConfig};
 use ironwarp_sim::link::LinkConfig;
+use ironwarp_sim::model::ModelConfig;
 use ironwarp_sim::rtl::{FLOWS, Profile, WavesConfig};
 use ironwarp_sim::size::Size;
 use std::path::Path;
