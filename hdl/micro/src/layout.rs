@@ -450,6 +450,11 @@ pub mod t {
     /// Scratch of the transmit part, 32 words: a send entry for the region routines, its last word whose send entries are at
     /// `Sizes::entries`.
     pub const ENTRY: u8 = 208;
-    /// The rest is free: 240..256.
-    pub const FREE: u8 = 240;
+    /// Where the rest of the message that is being cut may be read: whose it is (0: not known), host address of its first byte, low and high.
+    pub const SOURCE: u8 = 240;
+    /// Where the rest of the message that is being received goes: whose it is (0: not known), host address of offset 0 of a Send or of TO 0 of a
+    /// Read Response, low and high.
+    pub const SINK: u8 = 243;
+    /// The rest is free: 246..256.
+    pub const FREE: u8 = 246;
 }
