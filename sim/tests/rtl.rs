@@ -64,6 +64,15 @@ fn verbs_are_verified_on_the_verilog_with_markers() {
     }
 }
 
+/// The wire takes a frame in the time in which the core can build ten: transmit ring and MAC are full, and the core is held.
+#[test]
+fn verbs_are_verified_on_the_verilog_behind_a_slow_wire() {
+    if verilator() {
+        let link = LinkConfig { rate_bps: Some(100_000_000), ..LinkConfig::default() };
+        exercise(Engine::RtlVerilated, link, false, 4);
+    }
+}
+
 #[test]
 fn verbs_are_verified_on_the_verilog_over_a_bad_link() {
     if verilator() {
