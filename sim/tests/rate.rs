@@ -26,7 +26,8 @@ struct Bench {
 
 impl Bench {
     fn new(engine: Engine, link: LinkConfig, messages: usize) -> Self {
-        let config = LabConfig { link, mtu: 1500, seed: 5, engine, device: ModelConfig::default() };
+        let config =
+            LabConfig { link, mtu: 1500, seed: 5, engine, device: ModelConfig::default(), waves: None };
         let lab = Lab::new(&config, None).unwrap();
         let ends = [0, 1].map(|node| {
             let pd = lab.hosts[node].alloc_pd().unwrap();
@@ -79,12 +80,12 @@ fn more_than_a_million_small_writes_a_second() {
             SendRequest::write(0, Data::inline(&(n as u64).to_le_bytes()), remote)
         })
         .collect();
-    let before = bench.lab.meters.each_ref().map(|meter| meter.cycles());
+    let before = bench.lab.watches.each_ref().map(|watch| watch.meter.cycles());
     let (start, frames) = (bench.lab.hosts[0].now(), bench.counter(0, Counter::TxFrames));
     bench.transfer(&requests, 64);
     let rate = MESSAGES as f64 * 1e9 / (bench.lab.hosts[0].now() - start) as f64;
     let frames = bench.counter(0, Counter::TxFrames) - frames;
-    let spent = [0, 1].map(|node| (bench.lab.meters[node].cycles() - before[node]) / MESSAGES as u64);
+    let spent = [0, 1].map(|node| (bench.lab.watches[node].meter.cycles() - before[node]) / MESSAGES as u64);
     println!("{rate:.0} a second in {frames} frames, {spent:?} cycles each");
     assert!(rate > 1_100_000.0, "{rate:.0} a second");
     assert!(spent.iter().all(|cycles| *cycles <= 50), "{spent:?} cycles a message");
