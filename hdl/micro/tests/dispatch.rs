@@ -31,7 +31,8 @@ impl Ports for Flood {
                 self.frames += self.descriptor as u32;
                 Some(if self.descriptor == 1 { 2 | 60 << 16 } else { 0 })
             }
-            114 if self.host.is_empty() && self.host_reads => {
+            // A request that COND has promised comes, even if the flood has ended since.
+            114 if self.host.is_empty() => {
                 self.host.push_back(0);
                 Some(regs::ID)
             }
