@@ -6,20 +6,27 @@
 //!
 //! * [`fb`]: the bit vectors
 //! * [`stream`]: the stream between blocks
+//! * [`outside`]: the other end of the pins of a board, for benches and simulations
 //! * [`ports`]: the ports of any block, for benches and tools
+//! * [`flow`]: Verilog, and what synthesis and placement say about it
 //! * [`mem`]: RAM and FIFO
-//! * [`rx`]: frames in; [`dma`]: host memory
+//! * [`mac`]: the pins of an Ethernet PHY; [`rx`]: frames in; [`dma`]: host memory
+//! * [`bridge`]: the serial line to a host
 //! * [`crc`], [`align`], [`seq`], [`mpa`]: what they are made of
 //!
 //! One clock, called `clock` everywhere, rising edge; registers start as zero; there is no reset here.
 
 pub mod align;
+pub mod bridge;
 pub mod crc;
 pub mod dma;
 pub mod fb;
+pub mod flow;
 pub mod host;
+pub mod mac;
 pub mod mem;
 pub mod mpa;
+pub mod outside;
 pub mod ports;
 pub mod rx;
 pub mod seq;

@@ -28,6 +28,10 @@ pub const READ_WORDS: usize = 64;
 pub const WRITE_WORDS: usize = MAX_WORDS - 2;
 /// Most words of a burst.
 pub const BURST_WORDS: usize = 1024;
+/// Bytes of register space that the bridge reaches.
+pub const REGISTERS: u32 = 1 << 24;
+/// Bits a second, unless something else is said.
+pub const BAUD: u32 = 12_000_000;
 /// Frames of a kind are numbered modulo this.
 pub const NUMBERS: u8 = 16;
 

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 const FIRST: u64 = 1 << 32;
 /// First address behind: 39 bits are what small IOMMUs translate.
 const LIMIT: u64 = 1 << 39;
+/// First address where there are only 32 bits: clear of what looks like a small number.
+const FIRST_BELOW_4G: u64 = 1 << 28;
 
 /// Which addresses are in use. Freed ones are used again as late as possible, so that a device that still uses one is found
 /// out; behind each range one page stays free, so that an overrun faults.
@@ -15,19 +17,32 @@ const LIMIT: u64 = 1 << 39;
 pub struct IovaSpace {
     used: BTreeMap<u64, u64>,
     next: u64,
+    first: u64,
+    limit: u64,
 }
 
 impl Default for IovaSpace {
     fn default() -> Self {
-        Self { used: BTreeMap::new(), next: FIRST }
+        Self::within(FIRST, LIMIT)
     }
 }
 
 impl IovaSpace {
+    /// Addresses from `first` to before `limit`, multiples of the page size.
+    fn within(first: u64, limit: u64) -> Self {
+        Self { used: BTreeMap::new(), next: first, first, limit }
+    }
+
+    /// For a device that has 32-bit addresses.
+    pub fn below_4g() -> Self {
+        Self::within(FIRST_BELOW_4G, 1 << 32)
+    }
+
     /// Take `len` bytes, a multiple of the page size; `None` when there is no gap of that size.
     pub fn take(&mut self, len: u64) -> Option<u64> {
-        let gap = len.checked_add(PAGE as u64).filter(|gap| *gap <= LIMIT - FIRST)?;
-        let found = self.find(self.next, LIMIT, gap).or_else(|| self.find(FIRST, LIMIT, gap))?;
+        let gap = len.checked_add(PAGE as u64).filter(|gap| *gap <= self.limit - self.first)?;
+        let found =
+            self.find(self.next, self.limit, gap).or_else(|| self.find(self.first, self.limit, gap))?;
         self.used.insert(found, gap);
         self.next = found + gap;
         Some(found)

@@ -1,6 +1,7 @@
 //! Memory shared by host software and a device.
 
 use super::TransportError;
+use super::iova::IovaSpace;
 use ironwarp_proto::pins::{Dma, DmaFault};
 use std::collections::BTreeMap;
 use std::ops::Bound::{Included, Unbounded};
@@ -75,15 +76,15 @@ impl std::fmt::Debug for DmaBuffer {
 }
 
 /// Alignment of every block, so that base addresses suit any ring.
-const ALIGN: u64 = 4096;
+const ALIGN: usize = 4096;
 
-/// Host memory of a device simulated in this process: blocks at device addresses with unmapped gaps between them.
+/// Host memory of a device that reaches it through this process: blocks at device addresses with unmapped gaps between them.
 pub struct HostMemory {
     map: RwLock<Map>,
 }
 
 struct Map {
-    next: u64,
+    space: IovaSpace,
     blocks: BTreeMap<u64, Weak<Block>>,
 }
 
@@ -101,10 +102,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl HostMemory {
     /// Empty memory. Addresses begin above 4 GiB, so that a device that drops the upper word is caught.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { map: RwLock::new(Map { next: 0x1_0000_0000, blocks: BTreeMap::new() }) })
+        Self::with(IovaSpace::default())
     }
 
-    /// A zeroed block of `len` bytes at an address that was never used before.
+    /// Empty memory whose addresses have 32 bits.
+    pub fn below_4g() -> Arc<Self> {
+        Self::with(IovaSpace::below_4g())
+    }
+
+    fn with(space: IovaSpace) -> Arc<Self> {
+        Arc::new(Self { map: RwLock::new(Map { space, blocks: BTreeMap::new() }) })
+    }
+
+    /// A zeroed block of `len` bytes at an address that has not been used for as long as possible.
     pub fn alloc(&self, len: usize) -> Result<DmaBuffer, TransportError> {
         if len == 0 {
             return Err(TransportError::NoMemory { len, reason: "length must be at least 1".into() });
@@ -115,11 +125,21 @@ impl HostMemory {
             .map_err(|error| TransportError::NoMemory { len, reason: error.to_string() })?;
         bytes.resize(len, 0);
         let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
-        let addr = map.next;
+        let Map { space, blocks } = &mut *map;
+        blocks.retain(|addr, block| {
+            let live = block.strong_count() > 0;
+            if !live {
+                space.give(*addr);
+            }
+            live
+        });
         // One unmapped page behind every block: an overrun faults instead of reaching a neighbour.
-        map.next = (addr + len as u64 + ALIGN).next_multiple_of(ALIGN);
+        let addr = len.checked_next_multiple_of(ALIGN).and_then(|len| space.take(len as u64));
+        let addr = addr.ok_or_else(|| TransportError::NoMemory {
+            len,
+            reason: "the device address space is full".into(),
+        })?;
         let block = Arc::new(Block { addr, bytes: Mutex::new(bytes.into_boxed_slice()), len });
-        map.blocks.retain(|_, block| block.strong_count() > 0);
         map.blocks.insert(addr, Arc::downgrade(&block));
         Ok(DmaBuffer::new(block))
     }
@@ -172,7 +192,7 @@ mod tests {
         let memory = HostMemory::new();
         let a = memory.alloc(100).unwrap();
         let b = memory.alloc(100).unwrap();
-        assert!(a.addr().is_multiple_of(ALIGN) && b.addr() > a.addr() + 100);
+        assert!(a.addr().is_multiple_of(ALIGN as u64) && b.addr() > a.addr() + 100);
         memory.write(a.addr() + 10, &[1, 2, 3]).unwrap();
         let mut out = [0; 3];
         assert!(a.read(10, &mut out));

@@ -8,12 +8,14 @@ pub mod mapping;
 mod memory;
 mod name;
 mod reactor;
+pub mod serial;
 mod vfio;
 pub mod vfio_user;
 
 pub use in_process::{Fabric, InProcess, Step};
 pub use memory::{DmaBuffer, DmaMemory, HostMemory};
 pub use name::{BadDeviceName, DEVICE_VARIABLE, DeviceName, PciAddress};
+pub use serial::Serial;
 pub use vfio::Vfio;
 pub use vfio_user::VfioUser;
 

@@ -1,6 +1,7 @@
 //! Names of devices, as users write them.
 
 use super::{Transport, TransportError};
+use ironwarp_proto::bridge::BAUD;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -14,12 +15,23 @@ pub const DEVICE_VARIABLE: &str = "IRONWARP_DEVICE";
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeviceName {
-    /// `model`: the golden model in this process. The driver does not contain it; `ironwarp_sim` hands it in.
+    /// `model`: the golden model in this process. The driver does not contain it; `ironwarp_sim::open_device` opens it.
     Model,
+    /// `rtl`: the RTL in RustHDL's simulation, likewise.
+    Rtl,
+    /// `rtl-verilated`: the RTL's Verilog, compiled by Verilator, likewise.
+    RtlVerilated,
     /// `vfio-user:PATH`: a device in another process, by the socket it listens at.
     VfioUser(PathBuf),
     /// `vfio:DDDD:BB:DD.F`: a PCI device bound to vfio-pci, by its address.
     Vfio(PciAddress),
+    /// `serial:PATH[@BAUD]`: a board on a serial port.
+    Serial {
+        /// The port.
+        path: String,
+        /// Bits a second; the board's image decides.
+        baud: u32,
+    },
 }
 
 /// Address of a PCI function: domain, bus, device, function.
@@ -33,7 +45,9 @@ pub struct PciAddress {
 
 /// Text that names no device.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("'{0}' names no device: write model, vfio-user:PATH (a socket) or vfio:0000:01:00.0 (a PCI address)")]
+#[error(
+    "'{0}' names no device: write model, rtl, rtl-verilated, vfio-user:PATH (a socket), vfio:0000:01:00.0 (a PCI address) or serial:/dev/ttyUSB1@12000000 (a port and its rate)"
+)]
 pub struct BadDeviceName(String);
 
 impl FromStr for PciAddress {
@@ -71,8 +85,20 @@ impl FromStr for DeviceName {
     fn from_str(text: &str) -> Result<Self, BadDeviceName> {
         match text.split_once(':') {
             None if text == "model" => Ok(Self::Model),
+            None if text == "rtl" => Ok(Self::Rtl),
+            None if text == "rtl-verilated" => Ok(Self::RtlVerilated),
             Some(("vfio-user", path)) if !path.is_empty() => Ok(Self::VfioUser(path.into())),
             Some(("vfio", address)) => Ok(Self::Vfio(address.parse()?)),
+            Some(("serial", port)) => {
+                let (path, baud) = match port.rsplit_once('@') {
+                    None => (port, Some(BAUD)),
+                    Some((path, baud)) => (path, baud.parse().ok()),
+                };
+                // A board's clock makes no lower rate than this.
+                let baud = baud.filter(|baud| *baud >= 9600 && path.starts_with('/'));
+                let baud = baud.ok_or_else(|| BadDeviceName(text.into()))?;
+                Ok(Self::Serial { path: path.into(), baud })
+            }
             _ => Err(BadDeviceName(text.into())),
         }
     }
@@ -82,8 +108,12 @@ impl fmt::Display for DeviceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Model => f.write_str("model"),
+            Self::Rtl => f.write_str("rtl"),
+            Self::RtlVerilated => f.write_str("rtl-verilated"),
             Self::VfioUser(path) => write!(f, "vfio-user:{}", path.display()),
             Self::Vfio(address) => write!(f, "vfio:{address}"),
+            Self::Serial { path, baud: BAUD } => write!(f, "serial:{path}"),
+            Self::Serial { path, baud } => write!(f, "serial:{path}@{baud}"),
         }
     }
 }
@@ -97,15 +127,23 @@ impl DeviceName {
         }
     }
 
+    /// Whether the device is simulated in this process.
+    pub fn is_simulated(&self) -> bool {
+        matches!(self, Self::Model | Self::Rtl | Self::RtlVerilated)
+    }
+
     /// A way to the device. Nothing else uses it until the transport is dropped.
     pub fn open(&self) -> Result<Arc<dyn Transport>, TransportError> {
         match self {
-            Self::Model => Err(TransportError::Open {
+            Self::Model | Self::Rtl | Self::RtlVerilated => Err(TransportError::Open {
                 device: self.to_string(),
-                reason: "the model is not part of the driver; open it with ironwarp_sim::open_device".into(),
+                reason:
+                    "simulated devices are not part of the driver; open it with ironwarp_sim::open_device"
+                        .into(),
             }),
             Self::VfioUser(path) => Ok(super::VfioUser::open(path)?),
             Self::Vfio(address) => Ok(super::Vfio::open(*address)?),
+            Self::Serial { path, baud } => Ok(super::Serial::open(path, *baud)?),
         }
     }
 }
@@ -116,19 +154,45 @@ mod tests {
 
     #[test]
     fn names_are_read_and_written() {
-        for text in ["model", "vfio-user:/run/a.sock", "vfio:0000:01:00.0", "vfio:10000:e1:1f.7"] {
+        for text in [
+            "model",
+            "rtl",
+            "rtl-verilated",
+            "vfio-user:/run/a.sock",
+            "vfio:0000:01:00.0",
+            "vfio:10000:e1:1f.7",
+            "serial:/dev/ttyUSB1",
+            "serial:/dev/ttyUSB0@3000000",
+        ] {
             assert_eq!(text.parse::<DeviceName>().unwrap().to_string(), text);
         }
+        assert_eq!(
+            "serial:/dev/ttyUSB1@12000000".parse::<DeviceName>().unwrap().to_string(),
+            "serial:/dev/ttyUSB1"
+        );
         assert_eq!("vfio:01:00.0".parse::<DeviceName>().unwrap().to_string(), "vfio:0000:01:00.0");
     }
 
     #[test]
     fn what_names_no_device_is_refused_with_advice() {
-        let bad =
-            ["", "modell", "model:x", "vfio-user:", "vfio-user", "vfio:", "vfio:1:0.0", "vfio:0000:01:20.0"];
-        for text in
-            bad.into_iter().chain(["vfio:0000:01:00.8", "vfio:../../x", "vfio:+000:01:00.0", "serial:x"])
-        {
+        let bad = [
+            "",
+            "modell",
+            "model:x",
+            "rtl-settled",
+            "vfio-user:",
+            "vfio-user",
+            "vfio:",
+            "vfio:1:0.0",
+            "vfio:0000:01:20.0",
+            "vfio:0000:01:00.8",
+            "vfio:../../x",
+            "vfio:+000:01:00.0",
+            "serial:x",
+            "serial:/dev/a@fast",
+            "serial:/dev/a@300",
+        ];
+        for text in bad {
             let error = text.parse::<DeviceName>().unwrap_err().to_string();
             assert!(error.contains(text) && error.contains("vfio-user:PATH"), "{error}");
         }

@@ -182,7 +182,8 @@ fn run(bench: &mut Bench<Small>, stretches: &[Stretch], pace: usize, seed: u64) 
                 }
                 packets.back_mut().expect("the first word is marked").push(word);
             }
-            let all = packets.iter().map(Vec::len).sum::<usize>() == expected.iter().map(Vec::len).sum();
+            let all =
+                packets.iter().map(Vec::len).sum::<usize>() == expected.iter().map(Vec::len).sum::<usize>();
             done = all && commands.is_empty() && u.command_ready.val();
             if done {
                 assert!(!u.valid.val() && !u.waiting.val() || takes);

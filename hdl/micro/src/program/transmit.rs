@@ -36,8 +36,6 @@ pub(super) const ROOM: Word = TX6;
 /// Bit 0 an FPDU may be cut; FPDUs of the segment that were cut from messages now 15:1, and that were in the journal already 31:16.
 pub(super) const COUNTS: Word = TX7;
 
-/// Whose send entries are at `Sizes::entries()`.
-const OWNER: u8 = t::ENTRY + 31;
 /// Define the routines.
 pub fn define(p: &mut Asm, sizes: &Sizes) {
     p.routine("acknowledged", |p| acknowledged(p, sizes));
@@ -162,9 +160,9 @@ fn plan(p: &mut Asm, sizes: &Sizes) {
     p.mov(COUNTS, A2);
     p.mov(LEN, 0);
     second(p, FIRST, JOURNAL);
-    p.ldt(T0, ZERO, OWNER);
+    p.ldt(T0, ZERO, t::OWNER);
     p.rare(ne(T0, QPN), |p| {
-        p.stt(ZERO, OWNER, QPN);
+        p.stt(ZERO, t::OWNER, QPN);
         p.mov(CACHED, 0);
     });
     p.rare(ne(A0, END), |p| resend(p, sizes, fresh, waits, over));

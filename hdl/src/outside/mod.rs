@@ -1,0 +1,7 @@
+//! What is at the other end of a board's pins, in plain Rust: for benches and simulations. Time is in picoseconds.
+
+mod rmii;
+mod uart;
+
+pub use rmii::{GAP, Phy, Sent, Shape, fcs};
+pub use uart::Line;
