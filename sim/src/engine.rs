@@ -107,8 +107,8 @@ impl Engine {
         !matches!(self, Engine::Model | Engine::Micro | Engine::Timed)
     }
 
-    /// The engine to use where the peers' time is real. Cycle by cycle the RTL would be slower by orders of magnitude than its clock
-    /// says, and spend its time on timers: its clock is taken to be as fast as this machine runs it.
+    /// The engine to use where the peers' time is real: the RTL's clock is then as fast as this machine runs it, and the device has
+    /// no time of its own that falls behind.
     #[must_use]
     pub fn in_real_time(self) -> Self {
         match self {

@@ -480,6 +480,11 @@ pub mod t {
     pub const SAVED: u8 = 133;
     /// Words of payload of the last run of Writes.
     pub const RUN_WORDS: u8 = 134;
+    /// Where the rest of the message that is being cut may be read: whose it is (0: not known), host address of its first byte, low and high.
+    pub const SOURCE: u8 = 135;
+    /// Where the rest of the message that is being received goes: whose it is (0: not known), host address of offset 0 of a Send or of TO 0 of a
+    /// Read Response, low and high.
+    pub const SINK: u8 = 138;
     /// First word behind them.
-    pub const END: u8 = 135;
+    pub const END: u8 = 141;
 }

@@ -397,7 +397,7 @@ impl<
         self.takes.next = self.sequencer.port_take.val();
         self.quiet.next =
             self.writer.drained.val() && !self.writes.waiting.val() && (self.writes.level.val() == 0);
-        self.writer_tag.next = bit_cast::<32, 16>(self.writer.error_tag.val());
+        self.writer_tag.next = bit_cast::<32, 8>(self.writer.error_tag.val());
         self.writer_flag.next = bit_cast::<32, 1>(self.writer.error.val().into());
         self.send_tag.next = bit_cast::<32, 16>(self.transmit.error_tag.val());
         self.send_flag.next = bit_cast::<32, 1>(self.transmit.error.val().into());
@@ -440,7 +440,7 @@ impl<
             self.walk.ready.next = self.takes.val();
         }
         if self.in_port.val() == 6 {
-            self.sequencer.port_data.next = self.error_word.val() & 0x7fff_ffff;
+            self.sequencer.port_data.next = self.error_word.val();
             self.sequencer.port_valid.next = self.quiet.val();
             self.writer.clear_error.next = self.takes.val() && self.quiet.val();
         }
@@ -448,12 +448,12 @@ impl<
             self.sequencer.port_data.next = self.now.val();
         }
         if self.in_port.val() == 8 {
+            // Without an error the tag means nothing.
             self.sequencer.port_data.next = self.send_tag.val() | (self.send_flag.val() << 31);
             self.transmit.error_take.next = self.takes.val();
         }
         if self.in_port.val() == 9 {
-            self.sequencer.port_data.next =
-                (self.error_word.val() & 0x7fff_ffff) | (self.writer_flag.val() << 31);
+            self.sequencer.port_data.next = self.error_word.val() | (self.writer_flag.val() << 31);
             self.writer.clear_error.next = self.takes.val();
         }
         if self.in_port.val() == 10 {

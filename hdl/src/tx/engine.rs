@@ -1,7 +1,7 @@
 use super::{Cut, Fetch, Framer, ItemOut, TxRing};
 use crate::dma::ReadMaster;
 use crate::fb::FB;
-use crate::mem::{Packets, StoreMaster};
+use crate::mem::{Fifo, Packets, StoreMaster};
 use crate::stream::StreamOut;
 use rust_hdl::prelude::*;
 
@@ -60,8 +60,8 @@ pub struct TxEngine<const C: usize, const N: usize> {
     cut: Cut,
     ring: TxRing<N>,
     frames_max: Constant<FB<8>>,
-    failed: DFF<Bit>,
-    tag: DFF<FB<16>>,
+    errors: Fifo<2, 16>,
+    fails: Signal<Local, Bit>,
     rests: Signal<Local, Bit>,
     nearly: Signal<Local, Bit>,
     builds: Signal<Local, Bit>,
@@ -103,8 +103,8 @@ impl<const C: usize, const N: usize> TxEngine<C, N> {
             cut: Cut::default(),
             ring: TxRing::new(frame_max),
             frames_max: Constant::new(FB::new(frames_max.into())),
-            failed: DFF::default(),
-            tag: DFF::default(),
+            errors: Fifo::default(),
+            fails: Signal::default(),
             rests: Signal::default(),
             nearly: Signal::default(),
             builds: Signal::default(),
@@ -116,13 +116,13 @@ impl<const C: usize, const N: usize> TxEngine<C, N> {
 impl<const C: usize, const N: usize> Logic for TxEngine<C, N> {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, failed, tag);
-        clock!(self, clock, queue, fetch, framer, cut, ring);
+        clock!(self, clock, queue, fetch, framer, cut, ring, errors);
         self.queue.reset.next = self.reset.val();
         self.fetch.reset.next = self.reset.val();
         self.framer.reset.next = self.reset.val();
         self.cut.reset.next = self.reset.val();
         self.ring.reset.next = self.reset.val();
+        self.errors.reset.next = self.reset.val();
         self.queue.data_in.next = self.command.val();
         self.queue.slot.next = 0.into();
         self.queue.write.next = false;
@@ -154,22 +154,19 @@ impl<const C: usize, const N: usize> Logic for TxEngine<C, N> {
         }
         // CLOSE and END of a frame whose payload is being read may still wait.
         self.nearly.next = self.queue.level.val() < 3;
-        self.inject_room.next = self.nearly.val() && self.fits.val();
-        self.room.next =
-            self.nearly.val() && self.fits.val() && (self.ring.frames.val() < self.frames_max.val());
+        // Besides the one asked for, at most two frames have begun and not ended: so there is a place for what each may report.
+        self.fails.next = self.errors.level.val() != 0;
+        self.inject_room.next = self.nearly.val() && self.fits.val() && !self.fails.val();
+        self.room.next = self.nearly.val()
+            && self.fits.val()
+            && !self.fails.val()
+            && (self.ring.frames.val() < self.frames_max.val());
         self.idle.next = self.rests.val() && !self.builds.val();
         self.empty.next = self.rests.val() && !self.builds.val() && (self.ring.frames.val() == 0);
-        if self.error_take.val() {
-            self.failed.d.next = false;
-        }
-        if self.ring.error.val() {
-            self.failed.d.next = true;
-            self.tag.d.next = self.ring.tag.val();
-        }
-        self.error.next = self.failed.q.val();
-        self.error_tag.next = self.tag.q.val();
-        if self.reset.val() {
-            self.failed.d.next = false;
-        }
+        self.errors.data_in.next = self.ring.tag.val();
+        self.errors.write.next = self.ring.error.val();
+        self.errors.read.next = self.error_take.val() && !self.errors.empty.val();
+        self.error.next = !self.errors.empty.val();
+        self.error_tag.next = self.errors.data_out.val();
     }
 }

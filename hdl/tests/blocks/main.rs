@@ -4,6 +4,7 @@ mod arbiter;
 mod chain;
 mod common;
 mod crc32c;
+mod failures;
 mod fetch;
 mod fifo;
 mod flash;

@@ -2,6 +2,7 @@
 
 pub mod decode;
 pub mod demo;
+mod end;
 pub mod nic;
 pub mod options;
 pub mod perf;

@@ -127,7 +127,8 @@ impl Core {
         if self.trace && matches!(step, Step::Ran(_)) {
             let (routine, offset) = self.program.place(self.machine.pc);
             if offset == 0 {
-                eprintln!("  {routine} (QP {})", self.machine.qp);
+                let micros = (u64::from(self.engines.now) << LOG2_UNIT) / 1000;
+                eprintln!("  {routine} (QP {}) at {micros} us", self.machine.qp);
             }
         }
         Ok(step)

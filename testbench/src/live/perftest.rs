@@ -9,7 +9,7 @@
 //!   destination, empty, and three times own ->  the server's own (before Sends, four times)
 //!   Sends | Writes | Reads                  ->  of Sends, counts of those taken are written into the client's memory
 //!   destination (a barrier)                 ->
-//!   not of Sends: five numbers, destination ->
+//!   not of Sends: five results, destination ->
 //! ```
 //! A *destination* names the memory of its sender.
 
@@ -26,8 +26,6 @@ const STAG_AT: usize = 16;
 const ADDRESS_AT: usize = 24;
 /// Length of a number of the results.
 const RESULT: usize = 8;
-/// Results that are exchanged.
-const RESULTS: usize = 5;
 
 /// Which program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,11 +210,17 @@ pub fn measure(context: &Context, work: &Work) -> Result<(), String> {
     for _ in 2..work.before() {
         server = named_memory(&say(&destination)?);
     }
+    let start = context.now();
     transfer(context, &data, work, server)?;
+    let microseconds = context.now().saturating_sub(start).max(1) as f64 / 1000.0;
     say(&destination)?;
     if work.program != Program::Send {
-        for _ in 0..RESULTS {
-            say(&[0; RESULT])?;
+        // Size, messages, peak and average in MB/s, millions of messages a second: the server prints them.
+        let rate = work.count as f64 / microseconds;
+        let bandwidth = rate * work.len as f64;
+        let [bandwidth, rate] = [bandwidth, rate].map(f64::to_bits);
+        for result in [work.len as u64, work.count as u64, bandwidth, bandwidth, rate] {
+            say(&result.to_be_bytes())?;
         }
         say(&destination)?;
     }
@@ -260,10 +264,6 @@ fn transfer(context: &Context, data: &End, work: &Work, server: RemoteAddress) -
             return Err(format!("{completion:?}"));
         }
         done += 1;
-    }
-    if work.program == Program::Send {
-        // The last of them tells that all were taken.
-        wait_for(context, LIMIT, "the last credits", || (credits() == work.count).then_some(()))?;
     }
     Ok(())
 }

@@ -267,7 +267,7 @@ fn activate(p: &mut Asm, sizes: &Sizes) {
         p.shr(T1, T0, 16);
         p.pack(ASKER, T1, QPN);
         // What its predecessor was granted is not its own.
-        p.mov(KNOWN_LENGTH, 0);
+        super::region::changed(p);
         p.shr(FA, T0, 1);
         p.and(FA, FA, 0x7f);
         p.and(FB, FB, 1 << fb::READY);

@@ -189,7 +189,7 @@ fn fpdus(p: &mut Asm, sizes: &Sizes) {
         p.goto(close);
     });
     p.rare(ne(T1, 0), |p| {
-        remote_source(p);
+        remote_source(p, T4);
         p.goto_if(eq(R0, 0), host);
         p.goto(lost);
     });

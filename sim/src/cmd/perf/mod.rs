@@ -1,8 +1,10 @@
 //! `ironwarp perf`: throughput of one operation between two hosts, and the latency of a device.
 
 mod device;
+mod remote;
 mod rtl;
 
+use super::end::EndOptions;
 use super::options::{CommandError, DeviceOptions, LinkOptions, RunOptions, peak_rss_bytes};
 use crate::emulated::{Cause, Meter, Spent};
 use crate::engine::Engine;
@@ -11,8 +13,8 @@ use crate::limit::Traffic;
 use clap::ValueEnum;
 use ironwarp_driver::transport::Wait;
 use ironwarp_driver::verbs::{
-    Access, CompletionQueue, Data, MemoryRegion, QpConfig, QueuePair, ReceiveRequest, SendRequest, WcOpcode,
-    WcStatus,
+    Access, CompletionQueue, Context, Data, MemoryRegion, QpConfig, QpState, QueuePair, ReceiveRequest,
+    RemoteAddress, SendRequest, WcOpcode, WcStatus,
 };
 use ironwarp_proto::abi::regs::Counter;
 use ironwarp_proto::abi::send_entry::INLINE_MAX;
@@ -36,8 +38,9 @@ pub enum Operation {
     Device,
 }
 
-/// Measure the throughput of one operation, or how far away a device is.
-#[derive(Debug, clap::Args)]
+/// Measure the throughput of one operation, or how far away a device is. Without --listen and --connect both hosts are in this
+/// process.
+#[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// The operation.
     #[arg(value_enum)]
@@ -73,6 +76,8 @@ pub struct Args {
     /// One JSON object in place of text.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    end: EndOptions,
     #[command(flatten)]
     pub(super) device: DeviceOptions,
     #[command(flatten)]
@@ -181,6 +186,21 @@ struct Side {
     places: HashMap<u32, usize>,
     posted: Vec<u64>,
     done: Vec<u64>,
+    /// Messages received.
+    received: u64,
+}
+
+/// The other host's memory, as requests name it.
+struct Peer {
+    source: RemoteAddress,
+    sink: RemoteAddress,
+}
+
+impl Peer {
+    /// Its region is at `region`.
+    fn new(region: RemoteAddress, size: u32) -> Self {
+        Self { source: region, sink: RemoteAddress { to: region.to + slot(size) as u64, ..region } }
+    }
 }
 
 /// Run the command.
@@ -189,6 +209,9 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         return device::run(&args.device, args.iterations, args.json);
     }
     let size = if args.op == Operation::Atomic { 8 } else { args.size };
+    if let Some(role) = args.end.role()? {
+        return remote::run(args, size, role);
+    }
     let (lab, engine) = match args.device.pair()? {
         None => (args.run.lab(args.link.link())?, args.run.engine.name().to_string()),
         Some(_) if args.link.rate.bps().is_some() => {
@@ -198,7 +221,8 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         }
         Some(names) => (args.run.lab_on(names)?, names.map(ToString::to_string).join(" and ")),
     };
-    let mut bench = Bench { args, size, sides: [side(&lab, 0, args, size)?, side(&lab, 1, args, size)?] };
+    let side = |node: usize| Side::new(&lab.hosts[node], node, args, size);
+    let mut bench = Bench { args, size, sides: [side(0)?, side(1)?] };
     bench.connect(&lab)?;
     let before = retransmissions(&lab)?;
     let meters = lab.watches.each_ref().map(|watch| watch.meter.as_ref().clone());
@@ -280,24 +304,123 @@ fn retransmissions(lab: &Lab) -> Result<u64, CommandError> {
     Ok(sum)
 }
 
-fn side(lab: &Lab, node: usize, args: &Args, size: u32) -> Result<Side, CommandError> {
-    let pd = lab.hosts[node].alloc_pd()?;
-    let outstanding = args.qps * args.depth;
-    let cq = lab.hosts[node].create_cq((4 * outstanding).clamp(16, 16_384))?;
-    let rights = Access::LOCAL_WRITE | Access::REMOTE_READ | Access::REMOTE_WRITE | Access::REMOTE_ATOMIC;
-    // Source, then sink.
-    let region = pd.register(2 * slot(size), rights)?;
-    let pattern: Vec<u8> = (0..slot(size)).map(|i| (i % 251) as u8 ^ node as u8).collect();
-    region.write(0, &pattern)?;
-    let mut qps = Vec::new();
-    for _ in 0..args.qps {
-        // An atomic takes two slots, and the RTR message of the set-up one until the first completion.
-        let config = QpConfig::new(&cq, &cq).depths(4 * args.depth, 2 * args.depth);
-        qps.push(pd.create_qp(&config)?);
+impl Side {
+    /// That of host `node`.
+    fn new(context: &Context, node: usize, args: &Args, size: u32) -> Result<Self, CommandError> {
+        let pd = context.alloc_pd()?;
+        let outstanding = args.qps * args.depth;
+        let cq = context.create_cq((4 * outstanding).clamp(16, 16_384))?;
+        let rights = Access::LOCAL_WRITE | Access::REMOTE_READ | Access::REMOTE_WRITE | Access::REMOTE_ATOMIC;
+        // Source, then sink.
+        let region = pd.register(2 * slot(size), rights)?;
+        region.write(0, &pattern(size, node))?;
+        let mut qps = Vec::new();
+        for _ in 0..args.qps {
+            // An atomic takes two slots, and the RTR message of the set-up one until the first completion.
+            let config = QpConfig::new(&cq, &cq).depths(4 * args.depth, 2 * args.depth);
+            qps.push(pd.create_qp(&config)?);
+        }
+        let places = qps.iter().enumerate().map(|(place, qp)| (qp.number(), place)).collect();
+        let (posted, done) = (vec![0; qps.len()], vec![0; qps.len()]);
+        Ok(Self { cq, region, qps, places, posted, done, received: 0 })
     }
-    let places = qps.iter().enumerate().map(|(place, qp)| (qp.number(), place)).collect();
-    let (posted, done) = (vec![0; qps.len()], vec![0; qps.len()]);
-    Ok(Side { cq, region, qps, places, posted, done })
+
+    fn post_receive(&self, place: usize, size: u32) -> Result<(), CommandError> {
+        let sge = self.region.sge(slot(size), size as usize)?;
+        Ok(self.qps[place].post_receive(&ReceiveRequest::new(0, [sge]))?)
+    }
+
+    /// Receives for twice the messages that are outstanding, if the operation takes any.
+    fn post_receives(&self, args: &Args, size: u32, place: usize) -> Result<(), CommandError> {
+        let count = if args.op == Operation::Send { 2 * args.depth } else { 0 };
+        (0..count).try_for_each(|_| self.post_receive(place, size))
+    }
+
+    fn request(&self, args: &Args, size: u32, wr_id: u64, peer: &Peer) -> Result<SendRequest, CommandError> {
+        let (source, sink) = (0, slot(size));
+        let sge = |offset| self.region.sge(offset, size as usize);
+        let payload = || -> Result<Data, ironwarp_driver::Error> {
+            if !args.is_inline(size) {
+                return sge(source).map(Data::from);
+            }
+            let mut bytes = vec![0; size as usize];
+            self.region.read(source, &mut bytes)?;
+            Ok(Data::inline(&bytes))
+        };
+        let request = match args.op {
+            Operation::Write => SendRequest::write(wr_id, payload()?, peer.sink),
+            Operation::Send => SendRequest::send(wr_id, payload()?),
+            Operation::Read => SendRequest::read(wr_id, sge(sink)?, peer.source),
+            Operation::Atomic | Operation::Device => {
+                SendRequest::fetch_add(wr_id, sge(sink)?, peer.source, 1)
+            }
+        };
+        let number = wr_id + 1;
+        let signalled = number == args.iterations || number % u64::from(args.signal_every()) == 0;
+        Ok(if signalled { request } else { request.unsignalled() })
+    }
+
+    /// Post what may be outstanding; whether everything is done.
+    fn send_more(&mut self, args: &Args, size: u32, peer: &Peer) -> Result<bool, CommandError> {
+        let (total, depth) = (args.iterations, u64::from(args.depth));
+        let list = u64::from(args.post_list());
+        for place in 0..self.qps.len() {
+            loop {
+                let first = self.posted[place];
+                let end = (first + list).min(total);
+                if first == end || end - self.done[place] > depth {
+                    break;
+                }
+                let requests = (first..end)
+                    .map(|id| self.request(args, size, id, peer))
+                    .collect::<Result<Vec<_>, _>>()?;
+                self.qps[place].post_send_many(&requests).map_err(|partial| partial.error)?;
+                self.posted[place] = end;
+            }
+        }
+        Ok(self.done.iter().all(|done| *done == total))
+    }
+
+    /// Take what has completed; whether anything has.
+    fn reap(&mut self, size: u32) -> Result<bool, CommandError> {
+        let mut reaped = false;
+        while let Some(completion) = self.cq.poll() {
+            reaped = true;
+            match completion.status {
+                WcStatus::Ok => {}
+                // The receives that are left when the peer has closed.
+                WcStatus::Flushed if completion.opcode == WcOpcode::Receive => continue,
+                _ => return Err(CommandError::Failed(format!("a request failed: {completion:?}"))),
+            }
+            let Some(place) = self.places.get(&completion.qp).copied() else { continue };
+            if completion.opcode == WcOpcode::Receive {
+                self.received += 1;
+                if self.qps[place].state() == QpState::Rts {
+                    self.post_receive(place, size)?;
+                }
+            } else {
+                // What was posted before it is complete too.
+                self.done[place] = completion.wr_id + 1;
+            }
+        }
+        Ok(reaped)
+    }
+
+    /// The last message that arrived is what host `from` has sent.
+    fn verify(&self, size: u32, from: usize) -> Result<(), CommandError> {
+        let mut found = vec![0; size as usize];
+        self.region.read(slot(size), &mut found)?;
+        if found == pattern(size, from)[..size as usize] {
+            Ok(())
+        } else {
+            Err(CommandError::Failed("the bytes received are not those sent".into()))
+        }
+    }
+}
+
+/// What host `node` sends.
+fn pattern(size: u32, node: usize) -> Vec<u8> {
+    (0..slot(size)).map(|i| (i % 251) as u8 ^ node as u8).collect()
 }
 
 /// Bytes kept for a message: whole 8-byte words, at least one.
@@ -314,12 +437,8 @@ struct Bench<'a> {
 impl Bench<'_> {
     fn connect(&mut self, lab: &Lab) -> Result<(), CommandError> {
         for place in 0..self.args.qps as usize {
-            if self.args.op == Operation::Send {
-                for side in &self.sides {
-                    for _ in 0..2 * self.args.depth {
-                        self.post_receive(side, place)?;
-                    }
-                }
+            for side in &self.sides {
+                side.post_receives(self.args, self.size, place)?;
             }
             let qps = [&self.sides[0].qps[place], &self.sides[1].qps[place]];
             lab.connect(qps, &self.args.run.connection())?;
@@ -327,66 +446,23 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn post_receive(&self, side: &Side, place: usize) -> Result<(), CommandError> {
-        let sge = side.region.sge(slot(self.size), self.size as usize)?;
-        Ok(side.qps[place].post_receive(&ReceiveRequest::new(0, [sge]))?)
-    }
-
-    fn request(&self, me: usize, wr_id: u64) -> Result<SendRequest, CommandError> {
-        let (own, peer) = (&self.sides[me].region, &self.sides[1 - me].region);
-        let (source, sink) = (0, slot(self.size));
-        let sge = |offset| own.sge(offset, self.size as usize);
-        let payload = || -> Result<Data, ironwarp_driver::Error> {
-            if !self.args.is_inline(self.size) {
-                return sge(source).map(Data::from);
-            }
-            let mut bytes = vec![0; self.size as usize];
-            own.read(source, &mut bytes)?;
-            Ok(Data::inline(&bytes))
-        };
-        let request = match self.args.op {
-            Operation::Write => SendRequest::write(wr_id, payload()?, peer.remote(sink)?),
-            Operation::Send => SendRequest::send(wr_id, payload()?),
-            Operation::Read => SendRequest::read(wr_id, sge(sink)?, peer.remote(source)?),
-            Operation::Atomic | Operation::Device => {
-                SendRequest::fetch_add(wr_id, sge(sink)?, peer.remote(source)?, 1)
-            }
-        };
-        let number = wr_id + 1;
-        let signalled = number == self.args.iterations || number % u64::from(self.args.signal_every()) == 0;
-        Ok(if signalled { request } else { request.unsignalled() })
-    }
-
     fn transfer(&mut self, lab: &Lab) -> Result<(), CommandError> {
         let senders = 1 + usize::from(self.args.bidir);
-        let (total, depth) = (self.args.iterations, u64::from(self.args.depth));
-        let list = u64::from(self.args.post_list());
+        let mut peers = Vec::new();
+        for side in self.sides.iter().rev() {
+            peers.push(Peer::new(side.region.remote(0)?, self.size));
+        }
         let mut moved = lab.hosts[0].now();
         loop {
             // Receivers come first: a sender never finds fewer buffers than it has messages outstanding.
-            for me in (0..2).rev() {
-                if self.reap(me)? {
+            for side in self.sides.iter_mut().rev() {
+                if side.reap(self.size)? {
                     moved = lab.hosts[0].now();
                 }
             }
             let mut finished = true;
-            for me in 0..senders {
-                for place in 0..self.sides[me].qps.len() {
-                    loop {
-                        let first = self.sides[me].posted[place];
-                        let end = (first + list).min(total);
-                        if first == end || end - self.sides[me].done[place] > depth {
-                            break;
-                        }
-                        let requests =
-                            (first..end).map(|id| self.request(me, id)).collect::<Result<Vec<_>, _>>()?;
-                        self.sides[me].qps[place]
-                            .post_send_many(&requests)
-                            .map_err(|partial| partial.error)?;
-                        self.sides[me].posted[place] = end;
-                    }
-                    finished &= self.sides[me].done[place] == total;
-                }
+            for (side, peer) in self.sides.iter_mut().zip(&peers).take(senders) {
+                finished &= side.send_more(self.args, self.size, peer)?;
             }
             if finished {
                 return Ok(());
@@ -399,40 +475,14 @@ impl Bench<'_> {
         }
     }
 
-    /// Take what has completed; whether anything has.
-    fn reap(&mut self, me: usize) -> Result<bool, CommandError> {
-        let mut reaped = false;
-        while let Some(completion) = self.sides[me].cq.poll() {
-            reaped = true;
-            if completion.status != WcStatus::Ok {
-                return Err(CommandError::Failed(format!("a request failed: {completion:?}")));
-            }
-            let Some(place) = self.sides[me].places.get(&completion.qp).copied() else { continue };
-            if completion.opcode == WcOpcode::Receive {
-                self.post_receive(&self.sides[me], place)?;
-            } else {
-                // What was posted before it is complete too.
-                self.sides[me].done[place] = completion.wr_id + 1;
-            }
-        }
-        Ok(reaped)
-    }
-
     /// The last message of each direction arrived as it was sent.
     fn verify(&self) -> Result<(), CommandError> {
-        let (len, sink) = (self.size as usize, slot(self.size));
         for me in 0..1 + usize::from(self.args.bidir) {
             let peer = 1 - me;
-            let (from, to) = match self.args.op {
-                Operation::Write | Operation::Send => (me, peer),
-                Operation::Read => (peer, me),
-                Operation::Atomic | Operation::Device => continue,
-            };
-            let (mut source, mut found) = (vec![0; len], vec![0; len]);
-            self.sides[from].region.read(0, &mut source)?;
-            self.sides[to].region.read(sink, &mut found)?;
-            if source != found {
-                return Err(CommandError::Failed("the bytes received are not those sent".into()));
+            match self.args.op {
+                Operation::Write | Operation::Send => self.sides[peer].verify(self.size, me)?,
+                Operation::Read => self.sides[me].verify(self.size, peer)?,
+                Operation::Atomic | Operation::Device => {}
             }
         }
         Ok(())
