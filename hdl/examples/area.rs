@@ -50,7 +50,7 @@ const BLOCKS: &[Maker] = &[
     // 12 Mbaud from 31.25 MHz.
     ("bridge/engine", |name| Design::new(name, Bridge::<10>::new(Baud::new(31_250_000, 12_000_000)))),
     ("host/requests", |name| Design::new(name, Requests::new(12))),
-    ("seq/core", |name| Design::new(name, Sequencer::<13, 9, 10, 9, 6>::small())),
+    ("seq/core", |name| Design::new(name, Sequencer::<13, 9, 10, 9, 7>::small())),
     ("top/core", |name| Design::new(name, small_core())),
 ];
 

@@ -82,7 +82,7 @@ fn shapes(verilog: &str) -> BTreeMap<String, String> {
         if let Some(rest) = line.strip_prefix("module top$") {
             path = rest.split('(').next().unwrap_or_default().trim().replace('$', ".");
         }
-        let memory = line.strip_prefix("reg [").and_then(|rest| {
+        let memory = line.split_once("reg [").and_then(|(_, rest)| {
             let (high, rest) = rest.split_once(":0] ")?;
             let last = rest.split_once(" [0:")?.1.split_once(']')?.0;
             Some((last.parse::<usize>().ok()? + 1, high.parse::<usize>().ok()? + 1))

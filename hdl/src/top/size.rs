@@ -10,10 +10,10 @@ pub type FullCore = Core<13, 13, 16, 13, 13, 9, 13, 1>;
 pub const FULL_FRAME_MAX: usize = 9018;
 
 /// The core of a `small` device: 4 QPs, frames of Ethernet's usual size.
-pub type SmallCore = Core<13, 9, 10, 9, 9, 7, 9, 6>;
+pub type SmallCore = Core<13, 9, 10, 9, 9, 7, 9, 7>;
 
 /// Words of a line of its program.
-pub const SMALL_LINE: usize = 8;
+pub const SMALL_LINE: usize = 4;
 
 /// Largest frame of a `small` device, bytes.
 pub const SMALL_FRAME_MAX: usize = 1518;
