@@ -1,5 +1,6 @@
 //! The command line of `ironwarp`, and its subcommands, one a file.
 
+pub mod cu;
 pub mod decode;
 pub mod demo;
 pub mod nic;
@@ -35,6 +36,7 @@ enum Command {
     Decode(decode::Args),
     Registers(registers::Args),
     VfioUser(vfio_user::Args),
+    Cu(cu::Args),
 }
 
 /// Do what the command line says.
@@ -62,5 +64,6 @@ fn run(command: Command) -> Result<(), CommandError> {
         Command::Decode(args) => Ok(decode::run(&args)?),
         Command::Registers(args) => registers::run(&args),
         Command::VfioUser(args) => vfio_user::run(&args),
+        Command::Cu(args) => cu::run(&args),
     }
 }
