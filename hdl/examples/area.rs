@@ -1,173 +1,134 @@
-//! What each block costs on the iCE40 HX8K: `cargo run --release -p ironwarp-hdl --example area [block]`.
+//! What each block costs on the iCE40 HX8K: `cargo run --release -p ironwarp-hdl --example area [--quick] [--tree] [block]`.
 //!
-//! LUT4, carry, FF and BRAM are those of the block alone. For fmax every input comes out of a register and every
-//! output goes into one, so that combinational paths count and the number of pins does not limit. LC, logic cells,
-//! are those of the framed block less one for each of these registers.
+//! LUT4, carry, FF, BRAM and LC, logic cells after packing, are those of the block alone. For fmax every input comes out
+//! of a register and every output goes into one, so that combinational paths count and the number of pins does not limit.
+//! `--quick` leaves fmax out: it needs no placement. `--tree` shows what is in a block, synthesised module by module.
 
 use ironwarp_hdl::align::Rotator;
 use ironwarp_hdl::bridge::{Baud, Bridge};
 use ironwarp_hdl::crc::Crc32c;
 use ironwarp_hdl::dma::{Fetch, Reader, Writer};
-use ironwarp_hdl::mem::{Fifo, Packets};
+use ironwarp_hdl::flow::{Design, FlowError, Netlist, Packed, Routed, run};
+use ironwarp_hdl::host::Requests;
+use ironwarp_hdl::mem::{FLASH_BASE, Fifo, Flash, Packets};
 use ironwarp_hdl::mpa::{Markers, Walk};
-use ironwarp_hdl::ports::{Port, ports};
 use ironwarp_hdl::rx::{Arbiter, Parse, Receive};
-use ironwarp_hdl::seq::SeqWindow;
-use rust_hdl::prelude::*;
-use std::fmt::Write;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use ironwarp_hdl::seq::{SeqWindow, Sequencer};
+use ironwarp_hdl::top::{SMALL_FRAME_MAX as FRAME_MAX, SMALL_LINE, small_core};
+use ironwarp_hdl::tx::{Cut, Fetch as SendFetch, Framer, TxEngine, TxRing};
+use std::path::Path;
+use std::process::ExitCode;
 
 const TARGET_MHZ: &str = "62.5";
 const SEEDS: [&str; 3] = ["1", "2", "3"];
+/// Largest frame of a `small` device, bytes.
 
-/// A block's name, Verilog and ports.
-struct Design {
-    name: &'static str,
-    verilog: String,
-    ports: Vec<Port>,
-}
+/// A block by name; made only when wanted.
+type Maker = (&'static str, fn(&str) -> Design);
 
-fn design<U: Block>(name: &'static str, mut block: U) -> Design {
-    block.connect_all();
-    Design { name, verilog: generate_verilog(&block), ports: ports(&block) }
-}
-
-fn designs() -> Vec<Design> {
-    vec![
-        design("crc/crc32c", Crc32c::default()),
-        design("align/rotator", Rotator::default()),
-        design("mpa/markers", Markers::default()),
-        design("seq/window", SeqWindow::default()),
-        // 256 words of 32 bits.
-        design("mem/fifo", Fifo::<8, 32>::default()),
-        design("mem/packets", Packets::<8, 32, 9>::default()),
-        // Rings of 512 words, which the part can hold.
-        design("rx/arbiter", Arbiter::default()),
-        design("rx/parse", Parse::<9>::default()),
-        design("rx/receive", Receive::<9, 8>::default()),
-        design("mpa/walk", Walk::<9>::default()),
-        design("dma/fetch", Fetch::<9>::default()),
-        design("dma/reader", Reader::default()),
-        design("dma/writer", Writer::<9>::default()),
-        // 12 Mbaud from 31.25 MHz.
-        design("bridge/engine", Bridge::<10>::new(Baud::new(31_250_000, 12_000_000))),
-    ]
-}
+// Rings of 512 words, memories that the part can nearly hold.
+const BLOCKS: &[Maker] = &[
+    ("crc/crc32c", |name| Design::new(name, Crc32c::default())),
+    ("align/rotator", |name| Design::new(name, Rotator::default())),
+    ("mpa/markers", |name| Design::new(name, Markers::default())),
+    ("seq/window", |name| Design::new(name, SeqWindow::default())),
+    ("mem/fifo", |name| Design::new(name, Fifo::<8, 32>::default())),
+    ("mem/flash", |name| Design::new(name, Flash::<13>::new(FLASH_BASE, SMALL_LINE))),
+    ("mem/packets", |name| Design::new(name, Packets::<8, 32, 9>::default())),
+    ("rx/arbiter", |name| Design::new(name, Arbiter::default())),
+    ("rx/parse", |name| Design::new(name, Parse::<9>::default())),
+    ("rx/receive", |name| Design::new(name, Receive::<9, 8>::default())),
+    ("mpa/walk", |name| Design::new(name, Walk::<9>::default())),
+    ("dma/fetch", |name| Design::new(name, Fetch::<9>::default())),
+    ("dma/reader", |name| Design::new(name, Reader::default())),
+    ("dma/writer", |name| Design::new(name, Writer::<9>::default())),
+    ("tx/fetch", |name| Design::new(name, SendFetch::default())),
+    ("tx/framer", |name| Design::new(name, Framer::default())),
+    ("tx/cut", |name| Design::new(name, Cut::default())),
+    ("tx/ring", |name| Design::new(name, TxRing::<9>::new(FRAME_MAX))),
+    ("tx/engine", |name| Design::new(name, TxEngine::<6, 9>::new(FRAME_MAX, 3))),
+    // 12 Mbaud from 31.25 MHz.
+    ("bridge/engine", |name| Design::new(name, Bridge::<10>::new(Baud::new(31_250_000, 12_000_000)))),
+    ("host/requests", |name| Design::new(name, Requests::new(12))),
+    ("seq/core", |name| Design::new(name, Sequencer::<13, 9, 10, 9, 7>::small())),
+    ("top/core", |name| Design::new(name, small_core())),
+];
 
 fn main() -> ExitCode {
-    let wanted = std::env::args().nth(1);
-    let chosen = designs().into_iter().filter(|d| wanted.as_deref().is_none_or(|w| d.name.contains(w)));
-    println!("| block | LUT4 | carry | FF | LC | BRAM | fmax MHz, seeds {} |", SEEDS.join("/"));
-    println!("|---|---|---|---|---|---|---|");
-    for design in chosen {
-        match row(&design) {
-            Ok(row) => println!("{row}"),
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut flag = |name: &str| {
+        let before = arguments.len();
+        arguments.retain(|argument| argument != name);
+        arguments.len() != before
+    };
+    let (quick, tree) = (flag("--quick"), flag("--tree"));
+    let wanted = arguments.first();
+    if !tree {
+        let frequency = if quick { String::new() } else { format!(" fmax MHz, seeds {} |", SEEDS.join("/")) };
+        println!("| block | LUT4 | carry | FF | LC | BRAM |{frequency}");
+        println!("|---|---|---|---|---|---|{}", if quick { "" } else { "---|" });
+    }
+    let folder = std::env::temp_dir().join(format!("ironwarp-area-{}", std::process::id()));
+    let mut status = ExitCode::SUCCESS;
+    for (name, make) in BLOCKS.iter().filter(|(name, _)| wanted.is_none_or(|w| name.contains(w.as_str()))) {
+        let design = make(name);
+        match if tree { hierarchy(&design, &folder) } else { row(&design, &folder, quick) } {
+            Ok(text) => println!("{text}"),
             Err(why) => {
-                eprintln!("{}: {why}", design.name);
-                return ExitCode::FAILURE;
+                eprintln!("{name}: {why}");
+                status = ExitCode::FAILURE;
             }
         }
     }
-    ExitCode::SUCCESS
+    let _ = std::fs::remove_dir_all(&folder);
+    status
+}
+
+fn write(folder: &Path, file: &str, text: &str) -> Result<(), FlowError> {
+    let path = folder.join(file);
+    let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, text));
+    written.map_err(|source| FlowError::File { path, source })
 }
 
 /// The row of a block.
-fn row(design: &Design) -> Result<String, String> {
-    let folder: PathBuf = std::env::temp_dir().join(format!("ironwarp-area-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    let row = measure(design, &folder);
-    let _ = std::fs::remove_dir_all(&folder);
-    row
+fn row(design: &Design, folder: &Path, quick: bool) -> Result<String, FlowError> {
+    write(folder, "top.v", &design.verilog)?;
+    let script = "read_verilog top.v; synth_ice40 -top top -json top.json; stat";
+    let cells = Netlist::parse(&run(folder, "yosys", &["-p", script])?)?.cells("top");
+    // The largest package has 206 pins; packing does not count them.
+    let files = ["--hx8k", "--package", "ct256", "--json", "top.json", "--pack-only"];
+    let packed = Packed::parse(&run(folder, "nextpnr-ice40", &files)?)?;
+    let mut text = format!(
+        "| {} | {} | {} | {} | {} | {} |",
+        design.name, cells.lut4, cells.carry, cells.ff, packed.logic_cells, cells.bram
+    );
+    if !quick {
+        text += &format!(" {} |", frequencies(design, folder)?.join(" / "));
+    }
+    Ok(text)
 }
 
-fn measure(design: &Design, folder: &Path) -> Result<String, String> {
-    let write = |file: &str, text: &str| std::fs::write(folder.join(file), text).map_err(|e| e.to_string());
-    write("top.v", &design.verilog)?;
-    write("framed.v", &framed(&design.ports))?;
-    let report = run(folder, "yosys", &["-p", "read_verilog top.v; synth_ice40 -top top; stat"])?;
+/// MHz, a seed each; `-` where the router finds no way or the part is too small.
+fn frequencies(design: &Design, folder: &Path) -> Result<Vec<String>, FlowError> {
+    write(folder, "framed.v", &design.framed())?;
     let script = "read_verilog top.v framed.v; synth_ice40 -top framed -json framed.json";
     run(folder, "yosys", &["-q", "-p", script])?;
-    let (mut frequencies, mut logic_cells) = (Vec::new(), 0);
-    for seed in SEEDS {
+    let seed = |seed: &&str| {
         let device = ["--hx8k", "--package", "cb132", "--freq", TARGET_MHZ, "--seed", seed];
         // A missed target is a figure here, not a failure.
         let files = ["--json", "framed.json", "--timing-allow-fail"];
-        let report = run(folder, "nextpnr-ice40", &[&device[..], &files].concat())?;
-        frequencies.push(frequency(&report)?);
-        logic_cells = used(&report)?;
-    }
-    let cells = cells(&report);
-    let count = |kind: &str| -> usize {
-        cells.iter().filter(|(name, _)| name.starts_with(kind)).map(|(_, count)| count).sum()
+        match run(folder, "nextpnr-ice40", &[&device[..], &files].concat()) {
+            Ok(report) => Ok(format!("{:.0}", Routed::parse(&report)?.clocks[0].mhz)),
+            Err(FlowError::Failed { .. }) => Ok("-".to_owned()),
+            Err(other) => Err(other),
+        }
     };
-    let frame: usize = design.ports.iter().filter(|port| port.name != "clock").map(|port| port.bits).sum();
-    Ok(format!(
-        "| {} | {} | {} | {} | {} | {} | {} |",
-        design.name,
-        count("SB_LUT4"),
-        count("SB_CARRY"),
-        count("SB_DFF"),
-        logic_cells.saturating_sub(frame + 2),
-        count("SB_RAM40_4K"),
-        frequencies.join(" / ")
-    ))
+    SEEDS.iter().map(seed).collect()
 }
 
-/// A module with three pins around `top`: inputs from a shift register, outputs into one.
-fn framed(ports: &[Port]) -> String {
-    let mut text = String::from("module framed(input clock, input from_pin, output to_pin);\n");
-    let (mut inputs, mut outputs, mut joined) = (0, 0, String::from(".clock(clock)"));
-    for port in ports.iter().filter(|port| port.name != "clock") {
-        let (wires, used) = if port.is_input { ("inputs", &mut inputs) } else { ("outputs", &mut outputs) };
-        write!(joined, ", .\\{} ({wires}[{}:{}])", port.name, *used + port.bits - 1, *used).unwrap();
-        *used += port.bits;
-    }
-    writeln!(text, "reg [{inputs}:0] inputs; wire [{outputs}:0] outputs; reg [{outputs}:0] seen;").unwrap();
-    writeln!(text, "assign outputs[{outputs}] = 1'b0; assign to_pin = seen[{outputs}];").unwrap();
-    writeln!(text, "always @(posedge clock) inputs <= {{inputs, from_pin}};").unwrap();
-    writeln!(text, "always @(posedge clock) seen <= {{seen, 1'b0}} ^ outputs;").unwrap();
-    writeln!(text, "top top({joined});\nendmodule").unwrap();
-    text
-}
-
-/// Runs a tool; its output, or what to do about it.
-fn run(folder: &Path, tool: &str, arguments: &[&str]) -> Result<String, String> {
-    let output =
-        Command::new(tool).args(arguments).current_dir(folder).output().map_err(|e| match e.kind() {
-            ErrorKind::NotFound => {
-                format!("{tool} is not installed (Debian packages yosys and nextpnr-ice40)")
-            }
-            _ => format!("{tool}: {e}"),
-        })?;
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    if output.status.success() { Ok(text.into_owned()) } else { Err(format!("{tool} failed:\n{text}")) }
-}
-
-/// The cells of the whole design: the last table of yosys' report.
-fn cells(report: &str) -> Vec<(String, usize)> {
-    let table = report.rsplit("Number of cells:").next().unwrap_or_default();
-    let line = |line: &str| {
-        let (name, count) = line.trim().split_once(' ')?;
-        Some((name.to_owned(), count.trim().parse().ok()?))
-    };
-    table.lines().filter_map(line).collect()
-}
-
-/// The frequency after routing, in whole MHz: nextpnr's last word on it.
-fn frequency(report: &str) -> Result<String, String> {
-    let found = report.lines().rev().find_map(|line| {
-        let (_, rest) = line.split_once("Max frequency for clock")?;
-        rest.rsplit_once(" MHz (")?.0.rsplit(' ').next()?.parse::<f64>().ok()
-    });
-    found.map(|mhz| format!("{mhz:.0}")).ok_or_else(|| format!("nextpnr-ice40 gave no frequency:\n{report}"))
-}
-
-/// Logic cells: `ICESTORM_LC:   143/ 7680`.
-fn used(report: &str) -> Result<usize, String> {
-    let found = report
-        .lines()
-        .find_map(|line| line.split_once("ICESTORM_LC:")?.1.split_once('/')?.0.trim().parse().ok());
-    found.ok_or_else(|| format!("nextpnr-ice40 gave no utilisation:\n{report}"))
+/// What is in a block.
+fn hierarchy(design: &Design, folder: &Path) -> Result<String, FlowError> {
+    write(folder, "top.v", &design.verilog)?;
+    let script = "read_verilog top.v; synth_ice40 -noflatten -top top; stat";
+    Ok(Netlist::parse(&run(folder, "yosys", &["-p", script])?)?.table("top", 4, 8))
 }

@@ -8,6 +8,7 @@
 //! * [`stream`]: the stream between blocks
 //! * [`outside`]: the other end of the pins of a board, for benches and simulations
 //! * [`ports`]: the ports of any block, for benches and tools
+//! * [`flow`]: Verilog, and what synthesis and placement say about it
 //! * [`mem`]: RAM and FIFO
 //! * [`mac`]: the pins of an Ethernet PHY; [`rx`]: frames in; [`dma`]: host memory
 //! * [`bridge`]: the serial line to a host
@@ -20,6 +21,7 @@ pub mod bridge;
 pub mod crc;
 pub mod dma;
 pub mod fb;
+pub mod flow;
 pub mod host;
 pub mod mac;
 pub mod mem;

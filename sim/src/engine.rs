@@ -6,7 +6,7 @@ use crate::rtl::native::Native;
 use crate::rtl::pins::Rtl;
 use crate::rtl::verilated::{VerilateError, Verilated};
 use crate::rtl::{
-    Compared, Comparison, DmaTiming, Pace, Profile, RtlConfig, RtlDevice, WavesConfig, WavesError,
+    Compared, Comparison, DmaTiming, Pace, Profile, RtlConfig, RtlDevice, Stored, WavesConfig, WavesError,
 };
 use clap::ValueEnum;
 use ironwarp_hdl::top::{Core, full_core, small_core};
@@ -107,6 +107,17 @@ impl Engine {
         !matches!(self, Engine::Model | Engine::Micro | Engine::Timed)
     }
 
+    /// The engine to use where the peers' time is real: the RTL's clock is then as fast as this machine runs it, and the device has
+    /// no time of its own that falls behind.
+    #[must_use]
+    pub fn in_real_time(self) -> Self {
+        match self {
+            Engine::Rtl => Engine::RtlSettled,
+            Engine::RtlVerilated => Engine::RtlVerilatedSettled,
+            other => other,
+        }
+    }
+
     /// What the variable says; the model if it is not set.
     pub fn from_env() -> Result<Self, EngineError> {
         match std::env::var_os(VARIABLE) {
@@ -157,7 +168,7 @@ impl Engine {
                 let built = |size: &Sizes| Sizes { clock_khz: size.clock_khz, ..sizes } == *size;
                 let program = program(&sizes)?;
                 let rtl = if built(&Sizes::SMALL) {
-                    self.simulation(small_core(&program.words), &sizes, watch)?
+                    Box::new(Stored::new(self.simulation(small_core(), &sizes, watch)?, program.clone()))
                 } else if built(&Sizes::FULL) {
                     self.simulation(full_core(&program.words), &sizes, watch)?
                 } else {
@@ -182,9 +193,11 @@ impl Engine {
         const R: usize,
         const X: usize,
         const C: usize,
+        const I: usize,
+        const N: usize,
     >(
         self,
-        core: Core<P, M, T, R, X, C>,
+        core: Core<P, M, T, R, X, C, I, N>,
         sizes: &Sizes,
         watch: &Watch,
     ) -> Result<Box<dyn Rtl>, EngineError> {

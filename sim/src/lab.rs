@@ -12,7 +12,7 @@ use ironwarp_driver::transport::{DeviceName, Fabric, HostMemory, InProcess, Tran
 use ironwarp_driver::verbs::{CompletionQueue, Context, ContextConfig, Notify, QueuePair};
 use ironwarp_proto::pins::Nanos;
 use ironwarp_proto::wire::eth::MacAddr;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use thiserror::Error;
 
@@ -135,9 +135,13 @@ impl Lab {
             let opened = Context::open_device(names[node], config.host(node));
             opened.map_err(|error| LabError::Open { name: names[node].to_string(), error })
         };
-        let hosts = [open(0)?, open(1)?];
-        let world = Arc::new(Mutex::new(World::new(config.seed)));
-        Ok(Self { hosts, watches: Default::default(), world, live: true })
+        Ok(Self::of_hosts([open(0)?, open(1)?]))
+    }
+
+    /// Two hosts whose devices are on real time and can reach one another.
+    pub fn of_hosts(hosts: [Context; 2]) -> Self {
+        let world = Arc::new(Mutex::new(World::new(0)));
+        Self { hosts, watches: Default::default(), world, live: true }
     }
 
     /// Whether the devices are on real time.
@@ -173,8 +177,7 @@ impl Lab {
             rtr: Some(RtrSet::ALL),
             ..ConnectParams::default()
         };
-        let address = SocketAddrV4::new(address(1), listener.local().port());
-        let connecting = left.connect(address, connect)?;
+        let connecting = left.connect(listener.local(), connect)?;
         let request = listener.wait(None)?;
         let same = request.private_data() == hello;
         let accept = AcceptParams {

@@ -3,6 +3,7 @@
 pub mod board;
 pub mod cmd;
 pub mod decode;
+mod device;
 pub mod emulated;
 pub mod engine;
 pub mod exercise;
@@ -17,3 +18,5 @@ pub mod serve;
 pub mod size;
 pub mod vfio_user;
 pub mod world;
+
+pub use device::{OpenDeviceError, engine as engine_of, open_device, open_transport};

@@ -2,23 +2,30 @@
 
 mod common;
 
-use common::{Folder, ironwarp, resources, serve_two, until};
+use common::{Folder, ironwarp, resources, serve_two_of, until};
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
-#[test]
-fn a_guest_runs_the_demo_over_vfio() {
+/// Not by a macro, whose output is captured: whoever runs the tests shall see it.
+fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
+}
+
+/// The demo in a guest on two devices of this engine: it is verified, and all of the guest's memory is released.
+fn demo_in_a_guest(engine: &str, demo: &[&str]) {
+    // One guest at a time: it is emulated.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testbench/guest");
     let setup = Command::new(scripts.join("setup.sh")).output().expect("the script runs");
     if !setup.status.success() {
         let why = String::from_utf8_lossy(&setup.stderr).into_owned();
-        // Not by a macro, whose output is captured: whoever runs the tests shall see it.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: the guest's packages cannot be had: {why}");
-        return;
+        return skipped(&format!("the guest's packages cannot be had: {why}"));
     }
-    let folder = Folder::new("guest");
-    let (server, _) = serve_two(&folder);
+    let folder = Folder::new(&format!("guest-{engine}"));
+    let (server, _) = serve_two_of(engine, &folder);
     let before = resources(&server);
     let sockets = ["left", "right"].map(|name| folder.path(name).display().to_string()).join(",");
     let binary = ironwarp(&[]).get_program().to_owned();
@@ -27,7 +34,8 @@ fn a_guest_runs_the_demo_over_vfio() {
         .arg(scripts.join("boot.sh"))
         .arg(binary)
         .arg(&sockets)
-        .args(["demo", "--rounds", "12", "--device", "DEVICES"])
+        .args(["demo", "--device", "DEVICES"])
+        .args(demo)
         .output()
         .expect("the script runs");
     let console = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -40,4 +48,17 @@ fn a_guest_runs_the_demo_over_vfio() {
     assert!(console.contains("vfio:0000:00:01.0 and vfio:0000:00:02.0"), "{console}");
     println!("{verdict}");
     until("the release of the guest's memory", || resources(&server) == before);
+}
+
+#[test]
+fn a_guest_runs_the_demo_over_vfio_on_the_model() {
+    demo_in_a_guest("model", &["--rounds", "12"]);
+}
+
+#[test]
+fn a_guest_runs_a_short_demo_over_vfio_on_the_rtl() {
+    if Command::new("verilator").arg("--version").output().is_err() {
+        return skipped("verilator is not installed (Debian package verilator)");
+    }
+    demo_in_a_guest("rtl-verilated", &["--rounds", "2", "--max-message", "4096"]);
 }

@@ -91,9 +91,14 @@ impl Rig {
 
     /// Any device, brought up.
     pub fn new(make: impl FnOnce(Arc<dyn Dma>) -> Box<dyn Device>) -> Self {
+        Self::try_new(|dma| Some(make(dma))).expect("device")
+    }
+
+    /// Any device, brought up, if there is one.
+    pub fn try_new(make: impl FnOnce(Arc<dyn Dma>) -> Option<Box<dyn Device>>) -> Option<Self> {
         let memory = HostMemory::new();
         let dma = Arc::new(Spy::new(memory.clone()));
-        let mut device = make(dma.clone());
+        let mut device = make(dma.clone())?;
         assert_eq!(device.read32(0, regs::ID), ironwarp_proto::abi::DEVICE_ID);
         let limits = device.read32(0, regs::LIMITS0);
         let pages = Pages::from_registers(device.read32(0, regs::DOORBELLS), limits).expect("doorbell pages");
@@ -111,7 +116,7 @@ impl Rig {
         device.write32(0, regs::MAC_HI, u32::from_le_bytes([e, f, 0, 0]));
         device.write32(0, regs::CTRL, ctrl::RX_ENABLE | ctrl::TX_ENABLE);
         device.write32(0, regs::EQ_CTRL, 1);
-        Self {
+        Some(Self {
             device,
             memory,
             dma,
@@ -125,7 +130,7 @@ impl Rig {
             srqs: BTreeMap::new(),
             qps: BTreeMap::new(),
             regions: Vec::new(),
-        }
+        })
     }
 
     /// Write a register.

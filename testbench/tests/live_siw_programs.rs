@@ -2,17 +2,27 @@
 
 use ironwarp_driver::cm::{ConnectError, ConnectParams};
 use ironwarp_driver::net::CloseReason;
-use ironwarp_driver::verbs::{Context, QpState, SendRequest, WcOpcode};
+use ironwarp_driver::verbs::{Context, SendRequest, WcOpcode};
 use ironwarp_testbench::live::end::{End, LIMIT, host, request};
+use ironwarp_testbench::live::engine::Engine;
+use ironwarp_testbench::live::perftest::{self, Program, Work};
 use ironwarp_testbench::live::siw::{self, Guest};
 use ironwarp_testbench::live::with_retries;
+use ironwarp_testbench::on_model_and_rtl;
 use std::time::Duration;
+
+on_model_and_rtl!(
+    the_clients_of_rdma_core_find_their_servers,
+    the_servers_of_rdma_core_serve_us,
+    perftest_measures_us,
+    we_measure_perftests_servers,
+);
 
 const SCRIPT: Duration = Duration::from_secs(40);
 const TRIES: u32 = 3;
-/// Port of the examples of librdmacm, and of perftest.
+/// Port of the examples of librdmacm.
 const PORT: u16 = 7471;
-const PERFTEST: u16 = 18515;
+const PROGRAMS: [Program; 3] = [Program::Send, Program::Write, Program::Read];
 
 /// Connect to a server that may not listen yet.
 fn connect(context: &Context, end: &End, port: u16) -> Result<(), String> {
@@ -42,8 +52,7 @@ fn exchange(end: &End, count: usize, len: usize) -> Result<(), String> {
     Ok(())
 }
 
-#[test]
-fn the_clients_of_rdma_core_find_their_servers() {
+fn the_clients_of_rdma_core_find_their_servers(engine: Engine) {
     let Some(tool) = siw::find("the_clients_of_rdma_core_find_their_servers") else { return };
     // A responder of ours sends nothing before the initiator's first FPDU (RFC 5044), and ucmatose's client waits for the
     // server's first message: it needs an RTR.
@@ -51,7 +60,7 @@ fn the_clients_of_rdma_core_find_their_servers() {
         let script =
             "timeout 15 rdma_client -s 10.7.0.1 -p 7471 && timeout 15 ucmatose -s 10.7.0.1 -C 10 -S 100";
         let mut peer = Guest { siw: parameters, script, ..Guest::default() }.boot(&tool);
-        let host = host(&peer.ether(), 1500);
+        let host = host(engine, &peer.ether(), 1500);
         let listener = host.context.listen(PORT, 4).unwrap();
         peer.ready().unwrap();
         // rdma_client sends 16 bytes and waits for 16.
@@ -70,13 +79,12 @@ fn the_clients_of_rdma_core_find_their_servers() {
     }
 }
 
-#[test]
-fn the_servers_of_rdma_core_serve_us() {
+fn the_servers_of_rdma_core_serve_us(engine: Engine) {
     let Some(tool) = siw::find("the_servers_of_rdma_core_serve_us") else { return };
     let script = "(while :; do rdma_server -p 7473; done) & while :; do ucmatose -C 10 -S 100; done";
     let mut peer = Guest { siw: &["mpa_crc_required=1"], script, ready_port: Some(PORT), ..Guest::default() }
         .boot(&tool);
-    let host = host(&peer.ether(), 1500);
+    let host = host(engine, &peer.ether(), 1500);
     peer.ready().unwrap();
     with_retries("rdma_server", TRIES, || {
         let end = End::new(&host.context, 2, 16);
@@ -95,69 +103,57 @@ fn the_servers_of_rdma_core_serve_us() {
     peer.wait_line("return status 0", SCRIPT).unwrap();
 }
 
-/// Length of the message in which perftest names its memory: LID, reads, QPN, PSN, STag, padding, address, GID, SRQN and GID index.
-const DESTINATION: usize = 56;
-const STAG_AT: usize = 16;
-const ADDRESS_AT: usize = 24;
+/// Enough Sends that the server's receives are used up several times.
+fn work(program: Program) -> Work {
+    Work { program, count: 60, len: 4096, receives: 16 }
+}
 
-/// What perftest's server does with `-R`: over a first connection everything that the client says comes back, with our memory in
-/// place of its own; over a second one the client does its work on our memory.
-fn serve_perftest(context: &Context) -> Result<End, String> {
-    let listener = context.listen(PERFTEST, 4).map_err(|error| error.to_string())?;
-    let talk = End::new(context, 8, 256);
-    talk.accept(request(context, &listener)?)?;
-    let mut data: Option<End> = None;
-    let mut results = false;
-    let deadline = context.now() + 4 * LIMIT.as_nanos() as u64;
-    loop {
-        if context.now() > deadline {
-            return Err("perftest has not come to an end".into());
-        }
-        if data.is_none()
-            && let Some(request) = listener.poll()
-        {
-            let end = End::new(context, 0, 0);
-            end.accept(request)?;
-            data = Some(end);
-        }
-        if talk.qp.state() != QpState::Rts {
-            talk.closed()?;
-            return data.ok_or_else(|| "no second connection came".into());
-        }
-        let Some(mut message) = talk.try_message()? else {
-            context.wait(Some(context.now() + 10_000_000)).map_err(|error| error.to_string())?;
-            continue;
-        };
-        if message.len() == DESTINATION {
-            let memory = data.as_ref().unwrap_or(&talk);
-            message[STAG_AT..STAG_AT + 4].copy_from_slice(&memory.region.rkey().to_be_bytes());
-            message[ADDRESS_AT..ADDRESS_AT + 8].copy_from_slice(&memory.region.addr().to_be_bytes());
-        }
-        talk.region.write(0, &message).map_err(|error| error.to_string())?;
-        talk.post(&SendRequest::send(0, talk.region.sge(0, message.len()).expect("inside")));
-        // Behind the exchange of results comes one more destination, and then the server closes the second connection.
-        results |= message.len() == 8;
-        if results && message.len() == DESTINATION {
-            let data = data.as_ref().ok_or("results without a second connection")?;
-            data.qp.disconnect().map_err(|error| error.to_string())?;
-        }
+/// The line of the table in which a program reports sizes and messages.
+fn reported(said: &[String]) -> bool {
+    said.iter().any(|line| line.trim_start_matches("siw|").split_whitespace().take(2).eq(["4096", "60"]))
+}
+
+/// How a program is started, on either side.
+fn words(program: Program) -> String {
+    let Work { count, len, receives, .. } = work(program);
+    let receives = if program == Program::Send { format!("-r {receives} ") } else { String::new() };
+    format!("{} -R -n {count} -t 8 {receives}-s {len} -F", program.name())
+}
+
+fn perftest_measures_us(engine: Engine) {
+    let Some(tool) = siw::find("perftest_measures_us") else { return };
+    for program in PROGRAMS {
+        with_retries(program.name(), TRIES, || {
+            let script = format!("timeout 30 {} 10.7.0.1", words(program));
+            let mut peer =
+                Guest { siw: &["mpa_crc_required=1"], script: &script, ..Guest::default() }.boot(&tool);
+            let host = host(engine, &peer.ether(), 1500);
+            peer.ready()?;
+            let _end = perftest::serve(&host.context, &work(program))?;
+            let said = peer.succeed(SCRIPT)?;
+            assert!(reported(&said), "{said:#?}");
+            Ok(())
+        });
     }
 }
 
-#[test]
-fn perftest_measures_us() {
-    let Some(tool) = siw::find("perftest_measures_us") else { return };
-    // Not ib_send_bw: its server grants credits by Writes, which this one does not.
-    for program in ["ib_write_bw", "ib_read_bw"] {
-        with_retries(program, TRIES, || {
-            let script = format!("timeout 20 {program} -R -n 20 -t 8 -s 4096 -F 10.7.0.1");
-            let mut peer =
-                Guest { siw: &["mpa_crc_required=1"], script: &script, ..Guest::default() }.boot(&tool);
-            let host = host(&peer.ether(), 1500);
+fn we_measure_perftests_servers(engine: Engine) {
+    let Some(tool) = siw::find("we_measure_perftests_servers") else { return };
+    for program in PROGRAMS {
+        with_retries(program.name(), TRIES, || {
+            let script = format!("timeout 30 {}", words(program));
+            let mut peer = Guest {
+                siw: &["mpa_crc_required=1"],
+                script: &script,
+                ready_port: Some(perftest::PORT),
+                ..Guest::default()
+            }
+            .boot(&tool);
+            let host = host(engine, &peer.ether(), 1500);
             peer.ready()?;
-            let _end = serve_perftest(&host.context)?;
-            let said = peer.succeed(SCRIPT)?.join("\n");
-            assert!(said.contains("#bytes") && said.contains(" 4096 "), "{said}");
+            perftest::measure(&host.context, &work(program))?;
+            let said = peer.succeed(SCRIPT)?;
+            assert!(reported(&said), "{said:#?}");
             Ok(())
         });
     }

@@ -8,9 +8,22 @@ use ironwarp_proto::terminate::TerminateError;
 use ironwarp_testbench::live::end::{
     End, LIMIT, RECEIVE, REGION, advertised, host, iwt_pattern, request, wait_for,
 };
+use ironwarp_testbench::live::engine::Engine;
 use ironwarp_testbench::live::siw::{self, Guest};
 use ironwarp_testbench::live::with_retries;
+use ironwarp_testbench::on_model_and_rtl;
 use std::time::Duration;
+
+on_model_and_rtl!(
+    siw_uses_every_verb_on_our_memory,
+    what_siw_may_not_do_ends_in_the_terminate_of_the_rfc,
+    refusals_are_understood_both_ways,
+    we_use_every_verb_on_the_memory_of_siw,
+    siw_may_send_first_after_rtr,
+    the_terminates_of_siw_are_understood,
+    disconnects_in_flight_leave_both_ends_usable,
+    siw_closes_in_the_middle_of_its_writes,
+);
 
 /// Port of `iwt`.
 const PORT: u16 = 7471;
@@ -28,14 +41,17 @@ fn completions(said: &[String]) -> (usize, Vec<&String>) {
     (lines.clone().count(), lines.filter(|line| !line.contains("status=0(")).collect())
 }
 
-#[test]
-fn siw_uses_every_verb_on_our_memory() {
+fn siw_uses_every_verb_on_our_memory(engine: Engine) {
     let Some(tool) = siw::find("siw_uses_every_verb_on_our_memory") else { return };
+    // `iwt` waits for 2 s at most; the RTL is simulated.
+    let burst = if engine == Engine::Model { 16_384 } else { 2048 };
     for (parameters, mtu) in [(&["mpa_crc_required=1"][..], 1500), (&[], 9000)] {
-        let script = "iwt -c 10.7.0.1 send:64 sends:100 inline:20 send:0 z write:20000 read:20000 read:0 seg:300 \
-                      send:4096 write:3000 burst:8x16384 rburst:8x16384";
-        let mut peer = Guest { siw: parameters, mtu, script, ..Guest::default() }.boot(&tool);
-        let host = host(&peer.ether(), mtu);
+        let script = format!(
+            "iwt -c 10.7.0.1 send:64 sends:100 inline:20 send:0 z write:20000 read:20000 read:0 seg:300 send:4096 \
+             write:3000 burst:8x{burst} rburst:8x{burst}"
+        );
+        let mut peer = Guest { siw: parameters, mtu, script: &script, ..Guest::default() }.boot(&tool);
+        let host = host(engine, &peer.ether(), mtu);
         let end = End::new(&host.context, 16, RECEIVE);
         let listener = host.context.listen(PORT, 4).unwrap();
         peer.ready().unwrap();
@@ -55,8 +71,7 @@ fn siw_uses_every_verb_on_our_memory() {
     }
 }
 
-#[test]
-fn what_siw_may_not_do_ends_in_the_terminate_of_the_rfc() {
+fn what_siw_may_not_do_ends_in_the_terminate_of_the_rfc(engine: Engine) {
     let Some(tool) = siw::find("what_siw_may_not_do_ends_in_the_terminate_of_the_rfc") else { return };
     let cases = [
         ("write:64 wbadkey:100", TerminateError::DdpInvalidStag),
@@ -68,7 +83,7 @@ fn what_siw_may_not_do_ends_in_the_terminate_of_the_rfc() {
     ];
     let script: String = cases.iter().map(|(ops, _)| format!("iwt -c 10.7.0.1 -t 4 {ops};")).collect();
     let mut peer = Guest { siw: &["mpa_crc_required=1"], script: &script, ..Guest::default() }.boot(&tool);
-    let host = host(&peer.ether(), 1500);
+    let host = host(engine, &peer.ether(), 1500);
     let listener = host.context.listen(PORT, 4).unwrap();
     peer.ready().unwrap();
     for (ops, error) in cases {
@@ -85,12 +100,11 @@ fn what_siw_may_not_do_ends_in_the_terminate_of_the_rfc() {
     peer.succeed(SCRIPT).unwrap();
 }
 
-#[test]
-fn refusals_are_understood_both_ways() {
+fn refusals_are_understood_both_ways(engine: Engine) {
     let Some(tool) = siw::find("refusals_are_understood_both_ways") else { return };
     let script = "iwt -c 10.7.0.1 send:1; iwt -c 10.7.0.1 -p 7480 send:1; echo over; iwt -s -x";
     let mut peer = Guest { script, ..Guest::default() }.boot(&tool);
-    let host = host(&peer.ether(), 1500);
+    let host = host(engine, &peer.ether(), 1500);
     let listener = host.context.listen(PORT, 4).unwrap();
     peer.ready().unwrap();
     request(&host.context, &listener).unwrap().reject(b"no, thank you").unwrap();
@@ -132,11 +146,10 @@ fn connect(
 const SERVERS: &str = "serve() { while :; do iwt -s -t 4 \"$@\"; done; }; serve -p 7471 & serve -p 7472 -R 0 & \
                        serve -p 7473 -D 3 & serve -p 7474 -O send:32,write:2000,read:2000,sends:16 & wait";
 
-#[test]
-fn we_use_every_verb_on_the_memory_of_siw() {
+fn we_use_every_verb_on_the_memory_of_siw(engine: Engine) {
     let Some(tool) = siw::find("we_use_every_verb_on_the_memory_of_siw") else { return };
     let mut peer = Guest { script: SERVERS, ready_port: Some(7474), ..Guest::default() }.boot(&tool);
-    let host = host(&peer.ether(), 1500);
+    let host = host(engine, &peer.ether(), 1500);
     peer.ready().unwrap();
     let write = RtrSet { write: true, ..RtrSet::default() };
     let read = RtrSet { read: true, ..RtrSet::default() };
@@ -183,11 +196,10 @@ fn we_use_every_verb_on_the_memory_of_siw() {
     }
 }
 
-#[test]
-fn siw_may_send_first_after_rtr() {
+fn siw_may_send_first_after_rtr(engine: Engine) {
     let Some(tool) = siw::find("siw_may_send_first_after_rtr") else { return };
     let mut peer = Guest { script: SERVERS, ready_port: Some(7474), ..Guest::default() }.boot(&tool);
-    let host = host(&peer.ether(), 1500);
+    let host = host(engine, &peer.ether(), 1500);
     peer.ready().unwrap();
     for rtr in [RtrSet { write: true, ..RtrSet::default() }, RtrSet { read: true, ..RtrSet::default() }] {
         with_retries("siw sends first", TRIES, || {
@@ -202,11 +214,10 @@ fn siw_may_send_first_after_rtr() {
     }
 }
 
-#[test]
-fn the_terminates_of_siw_are_understood() {
+fn the_terminates_of_siw_are_understood(engine: Engine) {
     let Some(tool) = siw::find("the_terminates_of_siw_are_understood") else { return };
     let mut peer = Guest { script: SERVERS, ready_port: Some(7474), ..Guest::default() }.boot(&tool);
-    let host = host(&peer.ether(), 1500);
+    let host = host(engine, &peer.ether(), 1500);
     peer.ready().unwrap();
     type Wrong = fn(&End, RemoteAddress) -> SendRequest;
     let unknown = |layer, etype, code| TerminateError::Unknown { layer, etype, code };
@@ -253,11 +264,12 @@ fn the_terminates_of_siw_are_understood() {
     }
 }
 
-#[test]
-fn disconnects_in_flight_leave_both_ends_usable() {
+fn disconnects_in_flight_leave_both_ends_usable(engine: Engine) {
+    // Long enough that they are open when the end comes; the RTL is simulated.
+    let writes = if engine == Engine::Model { 65_536 } else { 8192 };
     let Some(tool) = siw::find("disconnects_in_flight_leave_both_ends_usable") else { return };
     let mut peer = Guest { script: SERVERS, ready_port: Some(7474), ..Guest::default() }.boot(&tool);
-    let host = host(&peer.ether(), 1500);
+    let host = host(engine, &peer.ether(), 1500);
     peer.ready().unwrap();
     let connected = |port| -> Result<(End, RemoteAddress), String> {
         let end = End::new(&host.context, 4, RECEIVE);
@@ -291,7 +303,7 @@ fn disconnects_in_flight_leave_both_ends_usable() {
     with_retries("we reset while Writes are open", TRIES, || {
         let (end, remote) = connected(PORT)?;
         for n in 0..32 {
-            end.post(&SendRequest::write(n, end.region.sge(0, 65_536).unwrap(), remote));
+            end.post(&SendRequest::write(n, end.region.sge(0, writes).unwrap(), remote));
         }
         end.qp.abort().map_err(|error| error.to_string())?;
         for _ in 0..32 {
@@ -302,7 +314,7 @@ fn disconnects_in_flight_leave_both_ends_usable() {
     with_retries("we close behind Writes", TRIES, || {
         let (end, remote) = connected(PORT)?;
         for n in 0..32 {
-            end.post(&SendRequest::write(n, end.region.sge(0, 65_536).unwrap(), remote));
+            end.post(&SendRequest::write(n, end.region.sge(0, writes).unwrap(), remote));
         }
         end.qp.disconnect().map_err(|error| error.to_string())?;
         for _ in 0..32 {
@@ -312,12 +324,11 @@ fn disconnects_in_flight_leave_both_ends_usable() {
     });
 }
 
-#[test]
-fn siw_closes_in_the_middle_of_its_writes() {
+fn siw_closes_in_the_middle_of_its_writes(engine: Engine) {
     let Some(tool) = siw::find("siw_closes_in_the_middle_of_its_writes") else { return };
     let script = "iwt -c 10.7.0.1 burst:20x16384 disc; iwt -c 10.7.0.1 send:5";
     let mut peer = Guest { script, ..Guest::default() }.boot(&tool);
-    let host = host(&peer.ether(), 1500);
+    let host = host(engine, &peer.ether(), 1500);
     let listener = host.context.listen(PORT, 4).unwrap();
     peer.ready().unwrap();
     let end = End::new(&host.context, 4, RECEIVE);

@@ -6,7 +6,7 @@ use ironwarp_testbench::live::{Scratch, with_retries};
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Long enough for anything here on a busy machine.
 const LIMIT: Duration = Duration::from_secs(40);
@@ -154,6 +154,29 @@ fn a_nic_that_is_stopped_takes_its_sockets_with_it_and_its_driver_is_told() {
     for name in ["b", "right", "right.stats"] {
         assert!(!wire.0.path(name).exists(), "{name}");
     }
+}
+
+#[test]
+fn the_death_of_a_nic_or_a_driver_is_told_and_the_next_one_works() {
+    let wire = Wire::new();
+    let mut nic = wire.nic(1);
+    let mut server = listening(&["--device", &wire.device(1)]);
+    nic.kill();
+    let (status, said) = server.wait(LIMIT).unwrap();
+    assert!(!status.success() && said.iter().any(|line| line.contains("the device is gone")), "{said:?}");
+    // The sockets that the dead one has left are no obstacle.
+    let nic = wire.nic(1);
+    let mut server = listening(&["--device", &wire.device(1)]);
+    server.kill();
+    let end = Instant::now() + LIMIT;
+    while wire.stat(1, "vfio_user.clients") != 0 {
+        assert!(Instant::now() < end, "the driver's death was not noticed");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let server = listening(&["--device", &wire.device(1)]);
+    let client = ironwarp(&[&PING[..], &["--ether", &wire.ether(0)]].concat());
+    assert_pinged(server, client);
+    drop(nic);
 }
 
 #[test]

@@ -230,6 +230,10 @@ impl TcpStream {
     pub fn shutdown_write(&self) -> io::Result<()> {
         self.pipe.finish().map_err(io_error)
     }
+    /// Gives the connection up with RST: what the peer has read so far shall not look like all there is.
+    pub fn abort(&self) -> io::Result<()> {
+        self.pipe.reset().map_err(io_error)
+    }
 }
 
 impl Read for &TcpStream {

@@ -153,7 +153,7 @@ impl Pipe {
     /// FIN behind everything written.
     pub(super) fn finish(&self) -> Result<(), Error> {
         let mut state = lock(&self.state);
-        if state.active && !state.fin_rung {
+        if state.active && !state.fin_rung && !state.quiescing {
             self.ring(qp::FIN, 1)?;
             state.fin_rung = true;
         }

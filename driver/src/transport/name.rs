@@ -15,8 +15,12 @@ pub const DEVICE_VARIABLE: &str = "IRONWARP_DEVICE";
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeviceName {
-    /// `model`: the golden model in this process. The driver does not contain it; `ironwarp_sim` hands it in.
+    /// `model`: the golden model in this process. The driver does not contain it; `ironwarp_sim::open_device` opens it.
     Model,
+    /// `rtl`: the RTL in RustHDL's simulation, likewise.
+    Rtl,
+    /// `rtl-verilated`: the RTL's Verilog, compiled by Verilator, likewise.
+    RtlVerilated,
     /// `vfio-user:PATH`: a device in another process, by the socket it listens at.
     VfioUser(PathBuf),
     /// `vfio:DDDD:BB:DD.F`: a PCI device bound to vfio-pci, by its address.
@@ -42,7 +46,7 @@ pub struct PciAddress {
 /// Text that names no device.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "'{0}' names no device: write model, vfio-user:PATH (a socket), vfio:0000:01:00.0 (a PCI address) or serial:/dev/ttyUSB1@12000000 (a port and its rate)"
+    "'{0}' names no device: write model, rtl, rtl-verilated, vfio-user:PATH (a socket), vfio:0000:01:00.0 (a PCI address) or serial:/dev/ttyUSB1@12000000 (a port and its rate)"
 )]
 pub struct BadDeviceName(String);
 
@@ -81,6 +85,8 @@ impl FromStr for DeviceName {
     fn from_str(text: &str) -> Result<Self, BadDeviceName> {
         match text.split_once(':') {
             None if text == "model" => Ok(Self::Model),
+            None if text == "rtl" => Ok(Self::Rtl),
+            None if text == "rtl-verilated" => Ok(Self::RtlVerilated),
             Some(("vfio-user", path)) if !path.is_empty() => Ok(Self::VfioUser(path.into())),
             Some(("vfio", address)) => Ok(Self::Vfio(address.parse()?)),
             Some(("serial", port)) => {
@@ -102,6 +108,8 @@ impl fmt::Display for DeviceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Model => f.write_str("model"),
+            Self::Rtl => f.write_str("rtl"),
+            Self::RtlVerilated => f.write_str("rtl-verilated"),
             Self::VfioUser(path) => write!(f, "vfio-user:{}", path.display()),
             Self::Vfio(address) => write!(f, "vfio:{address}"),
             Self::Serial { path, baud: BAUD } => write!(f, "serial:{path}"),
@@ -119,12 +127,19 @@ impl DeviceName {
         }
     }
 
+    /// Whether the device is simulated in this process.
+    pub fn is_simulated(&self) -> bool {
+        matches!(self, Self::Model | Self::Rtl | Self::RtlVerilated)
+    }
+
     /// A way to the device. Nothing else uses it until the transport is dropped.
     pub fn open(&self) -> Result<Arc<dyn Transport>, TransportError> {
         match self {
-            Self::Model => Err(TransportError::Open {
+            Self::Model | Self::Rtl | Self::RtlVerilated => Err(TransportError::Open {
                 device: self.to_string(),
-                reason: "the model is not part of the driver; open it with ironwarp_sim::open_device".into(),
+                reason:
+                    "simulated devices are not part of the driver; open it with ironwarp_sim::open_device"
+                        .into(),
             }),
             Self::VfioUser(path) => Ok(super::VfioUser::open(path)?),
             Self::Vfio(address) => Ok(super::Vfio::open(*address)?),
@@ -141,6 +156,8 @@ mod tests {
     fn names_are_read_and_written() {
         for text in [
             "model",
+            "rtl",
+            "rtl-verilated",
             "vfio-user:/run/a.sock",
             "vfio:0000:01:00.0",
             "vfio:10000:e1:1f.7",
@@ -158,16 +175,24 @@ mod tests {
 
     #[test]
     fn what_names_no_device_is_refused_with_advice() {
-        let bad =
-            ["", "modell", "model:x", "vfio-user:", "vfio-user", "vfio:", "vfio:1:0.0", "vfio:0000:01:20.0"];
-        for text in bad.into_iter().chain([
+        let bad = [
+            "",
+            "modell",
+            "model:x",
+            "rtl-settled",
+            "vfio-user:",
+            "vfio-user",
+            "vfio:",
+            "vfio:1:0.0",
+            "vfio:0000:01:20.0",
             "vfio:0000:01:00.8",
             "vfio:../../x",
             "vfio:+000:01:00.0",
             "serial:x",
             "serial:/dev/a@fast",
             "serial:/dev/a@300",
-        ]) {
+        ];
+        for text in bad {
             let error = text.parse::<DeviceName>().unwrap_err().to_string();
             assert!(error.contains(text) && error.contains("vfio-user:PATH"), "{error}");
         }

@@ -135,6 +135,7 @@ enum Item {
     Goto(Label),
     GotoIf(Cond, Label),
     Call(&'static str),
+    Address(Word, Label),
     Return,
 }
 
@@ -341,6 +342,14 @@ impl Asm {
         self.check_operands(Some(cond.a), cond.b);
         self.push(Item::GotoIf(cond, label));
     }
+    /// d = the address of a label, for [`jump`](Self::jump).
+    pub fn address(&mut self, d: Word, label: Label) {
+        self.push(Item::Address(d, label));
+    }
+    /// Jump to the address in a word.
+    pub fn jump(&mut self, to: Word) {
+        self.push(Item::Plain(Instruction::Jr(to)));
+    }
     /// Call a routine.
     pub fn call(&mut self, name: &'static str) {
         self.push(Item::Call(name));
@@ -505,6 +514,9 @@ impl Asm {
                     Item::Goto(label) => words.push(Instruction::Jmp(find(label)? as u16).encode()),
                     Item::Call(name) => {
                         words.push(Instruction::Jal(link(name), entries[name] as u16).encode());
+                    }
+                    Item::Address(d, label) => {
+                        words.push(Instruction::Ldi(*d, find(label)? as u16).encode());
                     }
                     Item::Return => words.push(Instruction::Jr(link(routine.name)).encode()),
                     Item::GotoIf(cond, label) => {

@@ -52,7 +52,8 @@ impl Ports for Fake {
         match address {
             115 => {
                 self.reader.push(value);
-                if let [words, low, high] = self.reader[..] {
+                if let [first, low, high] = self.reader[..] {
+                    let (words, mask) = (first & 0xffff, first >> 16);
                     self.reader.clear();
                     let from = u64::from(high) << 32 | u64::from(low);
                     match self.bytes(from, 4 * words as usize).map(<[u8]>::to_vec) {
@@ -60,7 +61,11 @@ impl Ports for Fake {
                             self.replies.push_back(0);
                             let words =
                                 bytes.chunks_exact(4).map(|w| u32::from_le_bytes(w.try_into().unwrap()));
-                            self.replies.extend(words);
+                            let kept = |n: usize| mask == 0 || mask >> (n % 16) & 1 != 0;
+                            let before = self.replies.len();
+                            self.replies
+                                .extend(words.enumerate().filter(|(n, _)| kept(*n)).map(|(_, word)| word));
+                            assert!(self.replies.len() - before <= 64, "too long a reply: {first:#x}");
                         }
                         None => self.replies.push_back(1),
                     }
@@ -209,6 +214,15 @@ impl Bench {
         Some((bytes, push == 0))
     }
 
+    /// A segment of a run, if there is one.
+    fn run(&mut self, from: u32, room: u32) -> Option<Vec<u8>> {
+        let [something, len, _] = self.call("rdma_run", &[from, room]);
+        assert!(self.fake.replies.is_empty(), "replies are left");
+        let bytes = self.frame();
+        assert_eq!(bytes.len() as u32, if something == 0 { 0 } else { len });
+        (something != 0).then_some(bytes)
+    }
+
     /// The MPA stream of the frame in the engine.
     fn frame(&mut self) -> Vec<u8> {
         let commands = std::mem::take(&mut self.fake.engine);
@@ -246,6 +260,7 @@ impl Bench {
                         ironwarp_proto::mpa::fpdu::emit(&[&ulpdu[2..]], self.crc, &mut stream).unwrap();
                     }
                 }
+                7 if head == 0x17 => stream.clear(),
                 7 => assert_eq!(head, 7),
                 _ => panic!("command {head:#x}"),
             }
@@ -453,6 +468,22 @@ fn send_entry() -> impl Strategy<Value = SendEntry> {
     )
 }
 
+/// Small Writes of the same length, and other entries.
+fn queue() -> impl Strategy<Value = Vec<SendEntry>> {
+    let run = (1usize..=32, prop::collection::vec((any::<u64>(), any::<u8>(), 0u8..4), 1..8));
+    let run = run.prop_map(|(len, entries)| {
+        let write = |(to, byte, signalled)| SendEntry {
+            to,
+            payload: Payload::Inline(vec![byte; len]),
+            signalled: signalled == 0,
+            ..SendEntry::new(Verb::Write)
+        };
+        entries.into_iter().map(write).collect()
+    });
+    let item = prop_oneof![3 => send_entry().prop_map(|entry| vec![entry]), 1 => run];
+    prop::collection::vec(item, 1..10).prop_map(|items: Vec<Vec<_>>| items.concat())
+}
+
 fn response() -> impl Strategy<Value = Response> {
     prop_oneof![
         (any::<u32>(), any::<u64>(), 0u32..BYTES / 2, 0u32..3000)
@@ -469,14 +500,15 @@ proptest! {
     /// built again, byte by byte.
     #[test]
     fn the_stream_is_that_of_the_protocols_and_stays_so(
-        entries in prop::collection::vec(send_entry(), 1..16),
+        entries in queue(),
         responses in prop::collection::vec(response(), 0..8),
-        mulpdu in 128u16..1500, markers: bool, crc: bool, start: u32,
+        mulpdu in 128u16..1500, markers: bool, crc: bool, start: u32, request_id: u8,
         segments in prop::collection::vec((1u32..1600, any::<bool>(), any::<[u16; 2]>()), 1..8),
     ) {
         let mut bench = Bench::new(mulpdu, markers, crc, start);
         let host = bench.fake.memory[HOST as usize..][..BYTES as usize].to_vec();
         bench.post(&entries);
+        bench.set(c::REQUEST_ID, request_id.into());
         let area = bench.word(g::TQ) as usize;
         for (n, response) in responses.iter().enumerate() {
             let at = area + usize::from(bench.sizes.irrq()) + 8 * n;
@@ -485,7 +517,7 @@ proptest! {
         bench.set(c::IRRQ, (responses.len() as u32) << 16);
 
         let mut golden = Golden {
-            mulpdu: mulpdu.into(), markers, crc, phase: MarkerPhase::START, msn: [1; 4], request_id: 0,
+            mulpdu: mulpdu.into(), markers, crc, phase: MarkerPhase::START, msn: [1; 4], request_id: request_id.into(),
             stream: Vec::new(), starts: Vec::new(),
         };
         // Responses and own work take turns, work first.
@@ -503,7 +535,10 @@ proptest! {
         let mut sent = 0;
         let mut acked = 0;
         for (room, may_cut, [a, b]) in segments.iter().cycle() {
-            let Some((bytes, _)) = bench.segment(start.wrapping_add(sent), *room, *may_cut) else {
+            let from = start.wrapping_add(sent);
+            let short = if a & 1 == 0 && bench.word(c::END) == from { bench.run(from, *room) } else { None };
+            let segment = short.map(|bytes| (bytes, true));
+            let Some((bytes, _)) = segment.or_else(|| bench.segment(from, *room, *may_cut)) else {
                 prop_assert_eq!(bench.word(c::FD) >> c::fd::STOPPED & 1, 0, "stopped");
                 // The journal is full, or all is sent.
                 if sent as usize == golden.stream.len() {
@@ -585,6 +620,157 @@ fn small_writes_cost_few_cycles_each() {
     let (acked, _) = cycles(&mut bench, |bench| bench.call("acknowledged", &[]));
     assert_eq!(bench.word(c::SQ_DONE), 32);
     assert!(sent / 32 <= 150 && acked / 32 <= 40, "{} cycles to send, {} to complete", sent / 32, acked / 32);
+}
+
+/// `count` Writes of `len` bytes, each tenth signalled.
+fn small_writes(count: usize, len: usize) -> Vec<SendEntry> {
+    let write = |n: usize| SendEntry {
+        to: n as u64 * 0x1_0001_0001,
+        payload: Payload::Inline(vec![n as u8; len]),
+        signalled: n % 10 == 9,
+        ..SendEntry::new(Verb::Write)
+    };
+    (0..count).map(write).collect()
+}
+
+/// A queue pair that is at index `index` of its send queue.
+fn at_index(index: u32) -> Bench {
+    let mut bench = Bench::new(1440, false, true, 1000);
+    bench.set(c::SQ, index << 16 | index);
+    bench.set(c::SQ_DONE, index);
+    bench
+}
+
+#[test]
+fn a_run_costs_few_cycles_a_write() {
+    let mut bench = at_index(0);
+    let write = SendEntry { payload: Payload::Inline(vec![1; 8]), ..SendEntry::new(Verb::Write) };
+    bench.post(&vec![write; 60]);
+    let (sent, segment) = cycles(&mut bench, |bench| bench.run(1000, 1448));
+    assert_eq!(segment.unwrap().len(), 51 * 28, "as many as fit");
+    assert_eq!(bench.word(c::SQ), 60 << 16 | 51);
+    assert_eq!(bench.word(c::WORKS), 1 << 8, "one work");
+    assert_eq!(bench.word(c::JOURNAL), 1 << 8, "one journal entry");
+    bench.set(c::SND_UNA, 1000 + 51 * 28);
+    let (acked, _) = cycles(&mut bench, |bench| bench.call("acknowledged", &[]));
+    assert_eq!(bench.word(c::SQ_DONE), 51);
+    assert!(sent <= 33 * 51 && acked <= 90, "{sent} cycles to send, {acked} to complete");
+}
+
+#[test]
+fn a_run_goes_over_the_end_of_the_ring_and_of_the_indices() {
+    for index in [0, 1, 61, 62, 63, 64, 0xfffe] {
+        let mut bench = at_index(index);
+        let entries = small_writes(23, 5);
+        bench.post(&entries);
+        let segment = bench.run(1000, 1448).unwrap();
+        let mut other = at_index(0);
+        other.post(&entries);
+        assert_eq!(segment, other.segment(1000, 1448, false).unwrap().0, "index {index}");
+        assert_eq!(bench.word(c::SQ) & 0xffff, index + 23 & 0xffff);
+        assert_eq!(bench.word(c::WORKS), 3 << 8, "two that are signalled, and the rest");
+    }
+}
+
+#[test]
+fn a_run_ends_in_front_of_what_is_different() {
+    let read = SendEntry {
+        payload: Payload::Sges(vec![Sge { to: TO, length: 8, lkey: LKEY }]),
+        ..SendEntry::new(Verb::Read)
+    };
+    let longer = SendEntry { payload: Payload::Inline(vec![1; 9]), ..SendEntry::new(Verb::Write) };
+    let fenced = SendEntry { fence: true, ..small_writes(1, 8).remove(0) };
+    let immediate =
+        SendEntry { payload: Payload::Inline(vec![1; 8]), ..SendEntry::new(Verb::WriteImmediate) };
+    let sge = SendEntry { payload: read.payload.clone(), ..SendEntry::new(Verb::Write) };
+    for (n, odd) in [read, longer.clone(), fenced, immediate, sge].into_iter().enumerate() {
+        for front in 0..10 {
+            let mut bench = at_index(60);
+            let mut entries = small_writes(20, 8);
+            entries[front] = odd.clone();
+            bench.post(&entries);
+            bench.set(c::FD, 1 << c::fd::RUNS);
+            let segment = bench.run(1000, 1448);
+            let runs = bench.word(c::FD) >> c::fd::RUNS & 1;
+            if front == 0 {
+                // Another length is a run of its own.
+                let alone = odd == longer;
+                assert_eq!((segment.is_some(), runs), (alone, alone.into()), "{n}: the general way does it");
+                continue;
+            }
+            assert_eq!((segment.unwrap().len(), runs), (front * 28, 1), "{n}, {front} in front");
+            assert_eq!(bench.word(c::SQ) & 0xffff, (60 + front) as u32);
+            assert_eq!(bench.word(c::END), 1000 + front as u32 * 28);
+        }
+    }
+}
+
+#[test]
+fn a_run_stops_at_an_entry_that_is_not_there() {
+    for unreadable in [false, true] {
+        let mut bench = at_index(0);
+        bench.post(&small_writes(20, 8));
+        if unreadable {
+            // The third batch.
+            bench.fake.memory.truncate(SQ as usize + 8 * SLOT);
+        } else {
+            bench.fake.memory[SQ as usize + 8 * SLOT + 2] = 64;
+        }
+        assert_eq!(bench.run(1000, 1448).unwrap().len(), 8 * 28);
+        assert_eq!(bench.run(1000 + 8 * 28, 1448), None);
+        assert_eq!(bench.call("rdma_plan", &[1000 + 8 * 28, 1448, 0])[0], 0);
+        assert_eq!(bench.word(c::FD) >> c::fd::POISONED & 1, 1, "it completes as bad");
+    }
+}
+
+#[test]
+fn a_run_waits_for_what_is_in_front_of_it() {
+    let states = [
+        (c::FA, 1 << c::fa::MARKERS_TX),
+        (c::FA, 1 << c::fa::HOLD),
+        (c::FB, 1 << c::fb::FIN_WANTED),
+        (c::FD, 1 << c::fd::STOPPED),
+        (c::FD, 1 << c::fd::POISONED),
+        (c::MSG, 0x30),
+        (c::IRRQ, 1 << 16),
+        (c::JOURNAL, 64 << 8),
+        (c::WORKS, 64 << 8),
+    ];
+    for (word, value) in states {
+        let mut bench = at_index(0);
+        bench.post(&small_writes(20, 8));
+        bench.set(word, bench.word(word) | value);
+        assert_eq!(bench.run(1000, 1448), None, "{word:?}");
+        assert_eq!((bench.word(c::SQ), bench.word(c::END)), (20 << 16, 1000));
+    }
+    let mut bench = at_index(0);
+    bench.post(&small_writes(20, 8));
+    assert_eq!(bench.run(1000, 27), None, "no room");
+    assert_eq!(bench.run(1000, 3 * 28 - 1).unwrap().len(), 2 * 28);
+}
+
+#[test]
+fn parts_of_a_run_are_sent_again() {
+    let mut bench = at_index(50);
+    bench.post(&small_writes(30, 8));
+    let first = bench.run(1000, 20 * 28).unwrap();
+    let second = bench.run(1000 + 20 * 28, 1448).unwrap();
+    let stream = [first, second].concat();
+    assert_eq!(stream.len(), 30 * 28);
+    for from in (0..stream.len()).step_by(5) {
+        for room in [1, 27, 28, 29, 200, 1448] {
+            let (bytes, _) = bench.segment(1000 + from as u32, room, true).unwrap();
+            assert!(!bytes.is_empty() && stream[from..].starts_with(&bytes), "{from}, {room}");
+            assert!(bytes.len() + 28 > (stream.len() - from).min(room as usize), "{from}, {room}");
+        }
+    }
+    // An ACK within a run leaves it in the journal.
+    bench.set(c::SND_UNA, 1000 + 21 * 28);
+    bench.call("acknowledged", &[]);
+    assert_eq!(bench.word(c::JOURNAL), 2 << 8 | 1);
+    bench.set(c::SND_UNA, 1000 + 30 * 28);
+    bench.call("acknowledged", &[]);
+    assert_eq!(bench.word(c::JOURNAL), 2 << 8 | 2);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use super::rises;
+use super::{read, rises};
 use crate::fb::FB;
 use rust_hdl::prelude::*;
 
@@ -17,8 +17,8 @@ use rust_hdl::prelude::*;
 /// not yet read, also one that is still on its way to the output. `reset` forgets them all.
 ///
 /// **Theory of operation.** The RAM is read every cycle at the address that will be the oldest word's after this
-/// cycle's `read`, so its output register is the head of the queue. A word that is just being written is not
-/// yet in the RAM when it is read, hence `empty` compares with the write pointer as it was.
+/// cycle's `read`, so its output register is the head of the queue. A word that is just being written cannot
+/// be read from the RAM, hence `empty` compares with the write pointer as it was.
 ///
 /// **Latency** 2 cycles from `write` to not `empty`. **Throughput** one word in and one out a cycle.
 ///
@@ -80,7 +80,8 @@ impl<const A: usize, const D: usize> Logic for Fifo<A, D> {
         let writes = self.write.val() && !self.full.val();
         let head = (self._read + usize::from(reads)) & last;
         let behind = self._level - usize::from(reads);
-        self.data_out.next = FB::cut(self._words[head]);
+        let collides = writes && head == self._write;
+        self.data_out.next = FB::cut(if collides { !self._words[head] } else { self._words[head] });
         if writes {
             self._words[self._write] = self.data_in.val().get();
         }
@@ -105,9 +106,10 @@ impl<const A: usize, const D: usize> Logic for Fifo<A, D> {
     }
 
     fn hdl(&self) -> Verilog {
+        let (next, tail) = (format!("next[{}:0]", A - 1), format!("tail[{}:0]", A - 1));
         Verilog::Custom(format!(
             "\
-reg [{high}:0] mem [0:{last}];
+(* no_rw_check *) reg [{high}:0] mem [0:{last}];
 reg [{top}:0] behind;
 reg [{top}:0] head;
 reg [{top}:0] tail;
@@ -117,7 +119,6 @@ wire [{top}:0] next = head + {{{{{top}{{1'b0}}}}, reads}};
 initial begin
    head = 0;
    tail = 0;
-   data_out = 0;
    empty = 1;
 end
 always @(*) begin
@@ -125,8 +126,8 @@ always @(*) begin
    level = behind;
    full = behind[{top}];
 end
+{read}
 always @(posedge clock) begin
-   data_out <= mem[next[{address}:0]];
    if (writes) mem[tail[{address}:0]] <= data_in;
    if (reset) begin
       head <= 0;
@@ -139,6 +140,7 @@ always @(posedge clock) begin
    end
 end
 ",
+            read = read("data_out", ["mem", &next], None, ["writes", &tail]),
             high = D - 1,
             last = (1usize << A) - 1,
             top = A,

@@ -1,4 +1,5 @@
 use crate::fb::FB;
+use crate::mem::read;
 use rust_hdl::prelude::*;
 
 /// The operand memory M of the sequencer: `N` address bits, two read ports, one write port.
@@ -9,11 +10,12 @@ use rust_hdl::prelude::*;
 /// ```
 ///
 /// **Interface.** With `enable` the words at `address_a` and `address_b` stand at the outputs after the edge; without it they
-/// stay. A word written in the same cycle is read as it was before.
+/// stay. A word that is written in the same cycle reads as nothing in particular. With one copy ([`Operands::single`]) both outputs are the word at `address_a`.
 ///
-/// **Theory of operation.** Block RAM has one read port, so there are two copies, which are always equal.
+/// **Theory of operation.** Block RAM has one read port, so there are two copies, which are always equal; or one, and whoever reads two words
+/// takes two cycles.
 ///
-/// **Latency** 1 cycle. **Throughput** two reads and a write a cycle.
+/// **Latency** 1 cycle. **Throughput** two reads (one copy: one read) and a write a cycle.
 #[derive(LogicBlock)]
 pub struct Operands<const N: usize> {
     /// Rising edge.
@@ -35,11 +37,13 @@ pub struct Operands<const N: usize> {
     /// Its new content.
     pub write_data: Signal<In, FB<32>>,
     _words: Vec<u32>,
+    _single: bool,
 }
 
 impl<const N: usize> Default for Operands<N> {
     fn default() -> Self {
         Self {
+            _single: false,
             clock: Signal::default(),
             enable: Signal::default(),
             address_a: Signal::default(),
@@ -54,15 +58,30 @@ impl<const N: usize> Default for Operands<N> {
     }
 }
 
+impl<const N: usize> Operands<N> {
+    /// With one copy.
+    pub fn single() -> Self {
+        Self { _single: true, ..Self::default() }
+    }
+}
+
+/// The word at an address, or its complement if it is being written: see [`Ram`](crate::mem::Ram).
+fn word_at(words: &[u32], address: usize, written: Option<usize>) -> u32 {
+    if written == Some(address) { !words[address] } else { words[address] }
+}
+
 impl<const N: usize> Logic for Operands<N> {
     fn update(&mut self) {
         if self.clock.pos_edge() {
+            let written = self.write.val().then(|| self.write_address.val().index());
             if self.enable.val() {
-                self.data_a.next = u64::from(self._words[self.address_a.val().index()]).into();
-                self.data_b.next = u64::from(self._words[self.address_b.val().index()]).into();
+                let word = |address: FB<N>| word_at(&self._words, address.index(), written);
+                let second = if self._single { self.address_a.val() } else { self.address_b.val() };
+                self.data_a.next = u64::from(word(self.address_a.val())).into();
+                self.data_b.next = u64::from(word(second)).into();
             }
-            if self.write.val() {
-                self._words[self.write_address.val().index()] = self.write_data.val().get() as u32;
+            if let Some(address) = written {
+                self._words[address] = self.write_data.val().get() as u32;
             }
         }
     }
@@ -73,20 +92,26 @@ impl<const N: usize> Logic for Operands<N> {
     }
 
     fn hdl(&self) -> Verilog {
-        Verilog::Custom(format!(
-            "reg [31:0] copy_a [0:{last}];\nreg [31:0] copy_b [0:{last}];\n\
-             initial begin\n  data_a = 0;\n  data_b = 0;\nend\n\
-             always @(posedge clock) begin\n  if (enable) data_a <= copy_a[address_a];\n  if (write) copy_a[write_address] <= write_data;\nend\n\
-             always @(posedge clock) begin\n  if (enable) data_b <= copy_b[address_b];\n  if (write) copy_b[write_address] <= write_data;\nend\n",
-            last = (1 << N) - 1,
-        ))
+        let copy = |name: &str, data: &str, address: &str| {
+            format!(
+                "(* no_rw_check *) reg [31:0] {name} [0:{last}];\n{read}\n\
+                 always @(posedge clock)\n   if (write) {name}[write_address] <= write_data;\n",
+                last = (1 << N) - 1,
+                read = read(data, [name, address], Some("enable"), ["write", "write_address"]),
+            )
+        };
+        Verilog::Custom(if self._single {
+            copy("mem", "data_a", "address_a") + "always @(*) data_b = data_a;\n"
+        } else {
+            copy("copy_a", "data_a", "address_a") + &copy("copy_b", "data_b", "address_b")
+        })
     }
 }
 
 /// The table memory T of the sequencer: `N` address bits, one read and one write port.
 ///
-/// **Interface.** With `enable` the word at `address` stands at `data` after the edge; without it `data` stays. A word written in
-/// the same cycle is read as it was before.
+/// **Interface.** With `enable` the word at `address` stands at `data` after the edge; without it `data` stays. A word that is written
+/// in the same cycle reads as nothing in particular.
 ///
 /// **Latency** 1 cycle. **Throughput** a read and a write a cycle.
 #[derive(LogicBlock)]
@@ -126,11 +151,13 @@ impl<const N: usize> Default for Table<N> {
 impl<const N: usize> Logic for Table<N> {
     fn update(&mut self) {
         if self.clock.pos_edge() {
+            let written = self.write.val().then(|| self.write_address.val().index());
             if self.enable.val() {
-                self.data.next = u64::from(self._words[self.address.val().index()]).into();
+                let word = word_at(&self._words, self.address.val().index(), written);
+                self.data.next = u64::from(word).into();
             }
-            if self.write.val() {
-                self._words[self.write_address.val().index()] = self.write_data.val().get() as u32;
+            if let Some(address) = written {
+                self._words[address] = self.write_data.val().get() as u32;
             }
         }
     }
@@ -141,9 +168,10 @@ impl<const N: usize> Logic for Table<N> {
 
     fn hdl(&self) -> Verilog {
         Verilog::Custom(format!(
-            "reg [31:0] mem [0:{last}];\ninitial data = 0;\n\
-             always @(posedge clock) begin\n  if (enable) data <= mem[address];\n  if (write) mem[write_address] <= write_data;\nend\n",
+            "(* no_rw_check *) reg [31:0] mem [0:{last}];\n{read}\n\
+             always @(posedge clock)\n   if (write) mem[write_address] <= write_data;\n",
             last = (1 << N) - 1,
+            read = read("data", ["mem", "address"], Some("enable"), ["write", "write_address"]),
         ))
     }
 }

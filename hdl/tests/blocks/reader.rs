@@ -13,16 +13,20 @@ fn run(bench: &mut Bench<Reader>, seed: u64, count: usize, pace: usize) {
     for _ in 0..count {
         if r.below(10) == 0 {
             // No command.
-            words.push([0, 65, 0x1_0001, u32::MAX][r.below(4)]);
+            words.push([0, 65, 0x200, 0x1_0101, u32::MAX][r.below(5)]);
         }
-        let count = 1 + if r.below(2) == 0 { r.below(64) } else { r.below(4) };
+        // Of each 16 words up to four, or all.
+        let mask = if r.below(2) == 0 { 0 } else { (0..4).fold(0, |mask, _| mask | 1u32 << r.below(16)) };
+        let most = if mask == 0 { 64 } else { 256 };
+        let count = 1 + if r.below(2) == 0 { r.below(most) } else { r.below(4) };
         let address = BASE + 4 * (if r.below(2) == 0 { r.below(4096) } else { 2048 - r.below(64) } as u64);
-        words.extend([count as u32, address as u32, (address >> 32) as u32]);
+        words.extend([count as u32 | mask << 16, address as u32, (address >> 32) as u32]);
         let places: Vec<u64> = (address..).step_by(4).take(count).collect();
         if places.iter().all(|at| memory.is_there(*at)) {
             expected.push(0);
             let word = |at: &u64| u32::from_le_bytes(memory.read(*at, 4).try_into().unwrap());
-            expected.extend(places.iter().map(word));
+            let kept = |n: usize| mask == 0 || mask >> (n % 16) & 1 != 0;
+            expected.extend(places.iter().enumerate().filter(|(n, _)| kept(*n)).map(|(_, at)| word(at)));
         } else {
             expected.push(1);
         }

@@ -2,7 +2,7 @@
 
 use super::{BoardInputs, BoardModel, BoardOutputs, Terminal};
 use crate::rtl::verilated::VerilateError;
-use ironwarp_hdl::outside::Line;
+use ironwarp_hdl::outside::{FlashChip, Line};
 use ironwarp_hdl::top::{CU_CLOCK_HZ, Cu};
 use ironwarp_micro::asm::AsmError;
 use ironwarp_micro::layout::Sizes;
@@ -38,6 +38,7 @@ struct Board {
     inputs: BoardInputs,
     outputs: BoardOutputs,
     line: Line,
+    flash: FlashChip,
     terminal: Terminal,
     /// Half a period of the core clock, and its next edge, ps.
     half_ps: u64,
@@ -49,17 +50,21 @@ impl Board {
         self.outputs = self.model.evaluate(&self.inputs);
     }
 
-    /// The next edge of the core clock. The UART is looked at with the falling one.
+    /// The next edge of the core clock. The UART and the flash are looked at with the falling one.
     fn core_edge(&mut self) {
         let now = self.next_ps;
         self.next_ps += self.half_ps;
         self.inputs.clock = !self.inputs.clock;
         if !self.inputs.clock {
             self.inputs.rx = self.line.drive(now);
+            let (io1, io0) = self.flash.drives().unwrap_or_default();
+            self.inputs.flash_in = [io0, io1];
         }
         self.evaluate();
         if !self.inputs.clock {
             self.line.look(now, self.outputs.tx);
+            let BoardOutputs { flash_select, flash_run, flash_out, .. } = self.outputs;
+            self.flash.cycle(!flash_select, flash_run, flash_out);
         }
     }
 }
@@ -72,18 +77,17 @@ pub struct Boards {
     phy_high: bool,
 }
 
-/// The Verilog of a Cu with the program of a small device.
-fn verilog() -> Result<String, AsmError> {
-    let program = assemble(&Sizes::SMALL)?;
-    let mut cu = Cu::new(&program.words, u64::from(BAUD));
+/// The Verilog of a Cu.
+fn verilog() -> String {
+    let mut cu = Cu::new(u64::from(BAUD));
     cu.connect_all();
-    Ok(generate_verilog(&cu))
+    generate_verilog(&cu)
 }
 
 impl Boards {
     /// Two boards at power-up. Their crystals are not alike.
     pub fn new() -> Result<Self, BoardsError> {
-        let verilog = verilog()?;
+        let (verilog, program) = (verilog(), assemble(&Sizes::SMALL)?);
         let half = 1_000_000_000_000 / CU_CLOCK_HZ / 2;
         let board = |half_ps, next_ps| {
             let mut board = Board {
@@ -91,6 +95,7 @@ impl Boards {
                 inputs: BoardInputs { running: true, rx: true, ..BoardInputs::default() },
                 outputs: BoardOutputs::default(),
                 line: Line::new(u64::from(BAUD)),
+                flash: FlashChip::new(&program.words),
                 terminal: Terminal::open()?,
                 half_ps,
                 next_ps,

@@ -21,6 +21,8 @@ pub struct BoardInputs {
     pub rxd: u8,
     /// It is one.
     pub crs_dv: bool,
+    /// Flash, IO0 and IO1.
+    pub flash_in: [bool; 2],
 }
 
 /// What comes out of it.
@@ -34,10 +36,18 @@ pub struct BoardOutputs {
     pub tx_en: bool,
     /// Lamps.
     pub leds: u8,
+    /// Flash: not selected.
+    pub flash_select: bool,
+    /// Flash: it has a clock.
+    pub flash_run: bool,
+    /// Flash, IO0, if it is driven.
+    pub flash_out: Option<bool>,
 }
 
-const INPUTS: [&str; 6] = ["clock", "phy_clock", "running", "rx", "rxd", "crs_dv"];
-const OUTPUTS: [&str; 4] = ["tx", "txd", "tx_en", "leds"];
+const INPUTS: [&str; 8] =
+    ["clock", "phy_clock", "running", "rx", "rxd", "crs_dv", "flash_in_0", "flash_in_1"];
+const OUTPUTS: [&str; 8] =
+    ["tx", "txd", "tx_en", "leds", "flash_select", "flash_run", "flash_out", "flash_drive"];
 
 /// A Cu.
 pub struct BoardModel {
@@ -72,7 +82,7 @@ impl BoardModel {
 
     /// The inputs are these: what are the outputs?
     pub fn evaluate(&mut self, inputs: &BoardInputs) -> BoardOutputs {
-        let BoardInputs { clock, phy_clock, running, rx, rxd, crs_dv } = *inputs;
+        let BoardInputs { clock, phy_clock, running, rx, rxd, crs_dv, flash_in } = *inputs;
         let values = [
             u64::from(clock),
             phy_clock.into(),
@@ -80,12 +90,22 @@ impl BoardModel {
             rx.into(),
             u64::from(rxd & 3),
             crs_dv.into(),
+            flash_in[0].into(),
+            flash_in[1].into(),
         ];
         let mut outputs = [0; OUTPUTS.len()];
         // SAFETY: the model is alive until `drop` and not shared; the arrays have as many words as the shim was made for.
         unsafe { (self.evaluate)(self.model, values.as_ptr(), outputs.as_mut_ptr()) };
-        let [tx, txd, tx_en, leds] = outputs;
-        BoardOutputs { tx: tx != 0, txd: txd as u8, tx_en: tx_en != 0, leds: leds as u8 }
+        let [tx, txd, tx_en, leds, select, run, out, drive] = outputs;
+        BoardOutputs {
+            tx: tx != 0,
+            txd: txd as u8,
+            tx_en: tx_en != 0,
+            leds: leds as u8,
+            flash_select: select != 0,
+            flash_run: run != 0,
+            flash_out: (drive != 0).then_some(out != 0),
+        }
     }
 }
 

@@ -3,32 +3,49 @@
 use super::options::{CommandError, DeviceOptions, RunOptions};
 use crate::engine::Engine;
 use crate::exercise::{Exercise, Kind, MAX_MESSAGE, Prepared, Round, Tally, memory_for};
-use crate::lab::Lab;
+use crate::lab::{self, Lab};
 use crate::limit::Traffic;
 use crate::link::LinkConfig;
+use crate::live::{self, Ether, HostConfig};
+use crate::size::Size;
 use indicatif::{ProgressBar, ProgressStyle};
 use ironwarp_proto::abi::regs::Counter;
+use ironwarp_proto::wire::eth::MacAddr;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 /// Rate of the link, bit/s.
 const RATE: u64 = 1_000_000_000;
 
 /// Two RNICs on a 1 Gb/s link do every verb in both directions, each verified byte for byte,
-/// on a clean link and on one with losses and reordering; or between two devices elsewhere (--device A,B).
+/// on a clean link and on one with losses and reordering; or between two devices elsewhere (--device A,B), or on two Ethernets.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Rounds of operations on each link; 400 with the model, fewer with slower engines.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: Option<u64>,
+    /// Largest message, bytes; 4 MiB, and 4096 with the RTL in RustHDL's simulation.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=MAX_MESSAGE as i64))]
+    max_message: Option<u32>,
     /// One JSON object in place of the tables.
     #[arg(long)]
     json: bool,
+    /// Ethernet of the first RNIC, and given again, of the second: both are in this process, and what is between the two is
+    /// elsewhere. `unix:LOCAL,REMOTE`, `tap:NAME` or `udp:LOCAL,REMOTE`.
+    #[arg(long, value_name = "ETHER")]
+    ether: Vec<Ether>,
+    /// MAC addresses of the two; 02:1a:ce:00:00:01 and :02.
+    #[arg(long, value_name = "MAC", requires = "ether")]
+    mac: Vec<MacAddr>,
+    /// IPv4 addresses of the two; 10.77.0.1 and .2.
+    #[arg(long, value_name = "IP", requires = "ether")]
+    ip: Vec<Ipv4Addr>,
     #[command(flatten)]
-    device: DeviceOptions,
+    pub(super) device: DeviceOptions,
     #[command(flatten)]
-    run: RunOptions,
+    pub(super) run: RunOptions,
 }
 
 /// What one link saw.
@@ -61,9 +78,35 @@ struct Summary {
 }
 
 impl Args {
+    /// The RNICs of both --ether; none if there are none.
+    fn ethers(&self) -> Result<Option<[HostConfig; 2]>, CommandError> {
+        if self.ether.is_empty() {
+            return Ok(None);
+        }
+        let failed = |text: String| Err(CommandError::Failed(text));
+        let counts = [("--ether", self.ether.len()), ("--mac", self.mac.len()), ("--ip", self.ip.len())];
+        if let Some((option, count)) = counts.into_iter().find(|(_, count)| ![0, 2].contains(count)) {
+            return failed(format!("{option} is given {count} times; there are two RNICs: give it twice"));
+        }
+        if self.device.pair()?.is_some() {
+            return failed(
+                "the Ethernet of devices elsewhere is chosen where they are: leave out --ether".into(),
+            );
+        }
+        let config = |node: usize| {
+            let mac = self.mac.get(node).copied().unwrap_or(MacAddr([2, 0x1a, 0xce, 0, 0, 1 + node as u8]));
+            let ip = self.ip.get(node).copied().unwrap_or(lab::address(node));
+            let config = HostConfig::new(self.ether[node].clone(), mac, ip).with(&self.run)?;
+            // One file has the frames of one: what the first sends and receives.
+            Ok::<_, CommandError>(HostConfig { pcap: config.pcap.filter(|_| node == 0), ..config })
+        };
+        Ok(Some([config(0)?, config(1)?]))
+    }
+
     /// What an engine does in a minute or two at most.
     fn rounds(&self) -> u64 {
         self.rounds.unwrap_or(match self.run.engine {
+            engine if engine.is_rtl() && self.run.config == Size::Small => 2,
             Engine::Model => 400,
             Engine::Micro | Engine::Timed => 40,
             Engine::RtlVerilated | Engine::RtlVerilatedSettled => 8,
@@ -73,7 +116,15 @@ impl Args {
 
     /// Round number `round`: mostly many small and middle-sized messages, now and then the largest.
     fn round(&self, round: u64) -> Round {
-        if matches!(self.run.engine, Engine::Rtl | Engine::RtlSettled | Engine::RtlCompared) {
+        let round = self.usual_round(round);
+        let limit = self.max_message.map_or(MAX_MESSAGE, |limit| limit as usize);
+        Round { max_message: round.max_message.min(limit), ..round }
+    }
+
+    fn usual_round(&self, round: u64) -> Round {
+        let native = matches!(self.run.engine, Engine::Rtl | Engine::RtlSettled | Engine::RtlCompared);
+        // A small one waits for its program most of the time.
+        if native || self.run.engine.is_rtl() && self.run.config == Size::Small {
             return Round { operations: 8, max_message: 4096 };
         }
         match round % 4 {
@@ -87,13 +138,19 @@ impl Args {
 /// Run the command; wrong results make it fail.
 pub fn run(args: &Args) -> Result<(), CommandError> {
     let mut captures = Vec::new();
-    let (runs, bar) = match args.device.pair()? {
-        Some(names) => {
+    let (runs, bar) = match (args.ethers()?, args.device.pair()?) {
+        (Some(hosts), _) => {
+            let bar = progress(args, 1);
+            let link = hosts.each_ref().map(|host| host.ether.to_string()).join(" and ");
+            let lab = Lab::of_hosts(live::open_pair(hosts.each_ref())?);
+            (vec![one(args, lab, link, &bar)?], bar)
+        }
+        (None, Some(names)) => {
             let bar = progress(args, 1);
             let link = names.map(ToString::to_string).join(" and ");
             (vec![one(args, args.run.lab_on(names)?, link, &bar)?], bar)
         }
-        None => simulated(args, &mut captures)?,
+        (None, None) => simulated(args, &mut captures)?,
     };
     bar.finish_and_clear();
     let operations = runs.iter().map(|run| run.operations).sum();

@@ -3,6 +3,7 @@
 pub mod cu;
 pub mod decode;
 pub mod demo;
+mod end;
 pub mod nic;
 pub mod options;
 pub mod perf;
@@ -45,7 +46,7 @@ pub fn main() -> ExitCode {
     // What the driver has to say beside results: warnings, or what RUST_LOG asks for.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    match run(cli.command.unwrap_or(Command::Demo(cli.demo))) {
+    match run(&mut cli.command.unwrap_or(Command::Demo(cli.demo))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -54,16 +55,22 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<(), CommandError> {
+fn run(command: &mut Command) -> Result<(), CommandError> {
     match command {
-        Command::Demo(args) => demo::run(&args),
-        Command::Nic(args) => nic::run(&args),
-        Command::Switch(args) => switch::run(&args),
-        Command::Rping(args) => rping::run(&args),
-        Command::Perf(args) => perf::run(&args),
-        Command::Decode(args) => Ok(decode::run(&args)?),
-        Command::Registers(args) => registers::run(&args),
-        Command::VfioUser(args) => vfio_user::run(&args),
-        Command::Cu(args) => cu::run(&args),
+        Command::Demo(args) => args.run.adopt(&args.device)?,
+        Command::Rping(args) => args.run.adopt(&args.device)?,
+        Command::Perf(args) => args.run.adopt(&args.device)?,
+        _ => {}
+    }
+    match command {
+        Command::Demo(args) => demo::run(args),
+        Command::Nic(args) => nic::run(args),
+        Command::Switch(args) => switch::run(args),
+        Command::Rping(args) => rping::run(args),
+        Command::Perf(args) => perf::run(args),
+        Command::Decode(args) => Ok(decode::run(args)?),
+        Command::Registers(args) => registers::run(args),
+        Command::VfioUser(args) => vfio_user::run(args),
+        Command::Cu(args) => cu::run(args),
     }
 }

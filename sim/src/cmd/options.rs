@@ -1,6 +1,7 @@
 //! Options that several commands share, and what they have in common.
 
 use crate::engine::{Engine, EngineError};
+use crate::engine_of;
 use crate::lab::{Connection, Lab, LabConfig, LabError};
 use crate::link::LinkConfig;
 use crate::live::Ether;
@@ -142,6 +143,22 @@ impl RunOptions {
         Ok(Lab::on_devices(devices, &self.config(LinkConfig::default())?)?)
     }
 
+    /// Take the engine that a device's name says, such as `rtl`.
+    pub fn adopt(&mut self, device: &DeviceOptions) -> Result<(), CommandError> {
+        let [name] = device.names.as_slice() else { return Ok(()) };
+        match engine_of(name) {
+            Some(engine) if self.engine == Engine::default() || self.engine == engine => self.engine = engine,
+            Some(_) if *name != DeviceName::Model => {
+                return Err(CommandError::Failed(format!(
+                    "device {name} and engine {} are both chosen: leave out --engine, or --device and {DEVICE_VARIABLE}",
+                    self.engine.name()
+                )));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// An error if something is asked for that only a device in this process can do.
     pub fn check_elsewhere(&self) -> Result<(), CommandError> {
         let failed = |text: &str| Err(CommandError::Failed(text.into()));
@@ -190,16 +207,17 @@ impl RunOptions {
 /// Which devices to use.
 #[derive(Debug, Clone, Args)]
 pub struct DeviceOptions {
-    /// Devices: model, vfio-user:PATH or vfio:0000:01:00.0; several are separated by commas.
+    /// Devices: model, rtl, rtl-verilated, vfio-user:PATH or vfio:0000:01:00.0; several are separated by commas.
     #[arg(long = "device", value_name = "NAME", value_delimiter = ',', env = DEVICE_VARIABLE)]
     names: Vec<DeviceName>,
 }
 
 impl DeviceOptions {
-    /// Two devices elsewhere, or `None` for two models in this process.
+    /// Two devices elsewhere, or `None` for two that are simulated in this process.
     pub fn pair(&self) -> Result<Option<[&DeviceName; 2]>, CommandError> {
         match self.names.as_slice() {
-            [] | [DeviceName::Model] => Ok(None),
+            [] => Ok(None),
+            [name] if name.is_simulated() => Ok(None),
             [left, right] if left == right => {
                 Err(CommandError::Failed(format!("{left} is named twice: two devices are needed")))
             }
@@ -279,6 +297,9 @@ pub enum CommandError {
     /// The capture file.
     #[error(transparent)]
     Capture(#[from] CaptureError),
+    /// A device by name.
+    #[error(transparent)]
+    Open(#[from] crate::OpenDeviceError),
     /// A verb.
     #[error(transparent)]
     Verb(#[from] ironwarp_driver::Error),

@@ -10,28 +10,20 @@
 //!                                        <- Send (written)
 //! ```
 
-use super::options::{CommandError, DeviceOptions, EtherOptions, LinkOptions, RunOptions};
+use super::end::{EndOptions, Role};
+use super::options::{CommandError, DeviceOptions, LinkOptions, RunOptions};
 use crate::lab::{self, Lab};
-use crate::live::{Host, HostConfig, Patience, Stop};
-use clap::ArgGroup;
+use crate::live::{Patience, Stop};
 use ironwarp_driver::cm::{AcceptParams, ConnectParams};
-use ironwarp_driver::transport::{DEVICE_VARIABLE, DeviceName};
 use ironwarp_driver::verbs::{
-    Access, CompletionQueue, Context, ContextConfig, MemoryRegion, Notify, QpConfig, QpState, QueuePair,
-    ReceiveRequest, RemoteAddress, SendRequest, WcOpcode, WcStatus, WorkCompletion,
+    Access, CompletionQueue, Context, MemoryRegion, Notify, QpConfig, QpState, QueuePair, ReceiveRequest,
+    RemoteAddress, SendRequest, WcOpcode, WcStatus, WorkCompletion,
 };
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 
 /// Ping with RDMA, wire-compatible with rdma-core's rping. Without --listen and --connect both ends run in this process.
 #[derive(Debug, clap::Args)]
-#[command(group = ArgGroup::new("end").args(["listen", "connect"]))]
 pub struct Args {
-    /// Be the server at this address of the RNIC; needs --ether, or --device with one RNIC.
-    #[arg(long, value_name = "ADDR:PORT")]
-    listen: Option<SocketAddrV4>,
-    /// Be the client of the server there; needs --ip, and --ether, or --device with one RNIC.
-    #[arg(long, value_name = "ADDR:PORT", requires = "ip")]
-    connect: Option<SocketAddrV4>,
     /// Pings; the server serves until the client closes.
     #[arg(long, default_value_t = 10)]
     count: u64,
@@ -41,79 +33,45 @@ pub struct Args {
     /// Compare what comes back.
     #[arg(long)]
     verify: bool,
-    /// Give up, in order, after so many seconds; 0 is never. 60 for a client, never for a server unless it is given.
-    #[arg(long, value_name = "SECONDS", requires = "end")]
-    timeout: Option<u64>,
     #[command(flatten)]
-    ether: EtherOptions,
+    end: EndOptions,
     #[command(flatten)]
-    device: DeviceOptions,
+    pub(super) device: DeviceOptions,
     #[command(flatten)]
     link: LinkOptions,
     #[command(flatten)]
-    run: RunOptions,
+    pub(super) run: RunOptions,
 }
 
 /// Port of rdma-core's rping.
 const PORT: u16 = 7174;
 /// Bytes of the message that names a buffer.
 const INFO: usize = 16;
-/// How long a client tries, seconds.
-const CLIENT_SECONDS: u64 = 60;
 /// How long a peer may take to close, nanoseconds.
 const CLOSING: u64 = 5_000_000_000;
 
 /// Run the command.
 pub fn run(args: &Args) -> Result<(), CommandError> {
-    match (args.listen, args.connect) {
-        (Some(address), _) => {
-            live(args, *address.ip(), args.timeout.unwrap_or(0), |context, end, patience| {
-                serve(context, end, patience, address.port(), args)
-            })
+    match args.end.role()? {
+        Some(Role::Server(address)) => {
+            live(args, |context, end, patience| serve(context, end, patience, address.port(), args))
         }
-        (None, Some(address)) => {
-            let ip = args.ether.ip.unwrap_or(Ipv4Addr::UNSPECIFIED);
-            live(args, ip, args.timeout.unwrap_or(CLIENT_SECONDS), |context, end, patience| {
-                ping(context, end, patience, address, args)
-            })
+        Some(Role::Client(address)) => {
+            live(args, |context, end, patience| ping(context, end, patience, address, args))
         }
-        (None, None) if args.ether.ether.is_some() => {
-            Err(CommandError::Failed("--ether needs --listen or --connect: one end runs elsewhere".into()))
-        }
-        (None, None) => both(args),
-    }
-}
-
-/// The RNIC of one end: in this process on an Ethernet, or elsewhere.
-fn host(args: &Args, ip: Ipv4Addr) -> Result<Host, CommandError> {
-    let failed = |text: String| Err(CommandError::Failed(text));
-    let mac = args.ether.mac;
-    match (&args.ether.ether, args.device.one()?) {
-        (Some(ether), DeviceName::Model) => {
-            Host::open(&HostConfig::new(ether.clone(), mac, ip).with(&args.run)?)
-        }
-        (None, DeviceName::Model) => failed("--ether is missing, or --device with an RNIC elsewhere".into()),
-        (Some(_), name) => failed(format!(
-            "the Ethernet of {name} is chosen where the device is: leave out --ether, or --device and {DEVICE_VARIABLE}"
-        )),
-        (None, name) => {
-            args.run.check_elsewhere()?;
-            Host::on_device(&name, ContextConfig::new(mac, ip).mtu(args.run.mtu))
-        }
+        None => both(args),
     }
 }
 
 /// One end. Whatever happens, the peer hears of the end: a FIN, or a RST when something went wrong.
 fn live(
     args: &Args,
-    ip: Ipv4Addr,
-    seconds: u64,
     work: impl FnOnce(&Context, &mut End, &Patience) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
     let stop = Stop::on_signals()?;
-    let host = host(args, ip)?;
+    let host = args.end.host(&args.device, &args.run)?;
     let mut end = End::new(&host.context, args, host.is_elsewhere())?;
-    let worked = work(&host.context, &mut end, &host.patience(&stop, seconds));
+    let worked = work(&host.context, &mut end, &host.patience(&stop, args.end.seconds()));
     let aborted = if worked.is_err() { end.qp.abort() } else { Ok(()) };
     let finished = host.finish();
     worked?;

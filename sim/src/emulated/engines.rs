@@ -19,6 +19,8 @@ use std::sync::Arc;
 
 /// Frames to inject that the transmit ring holds at least.
 const INJECTED: usize = 4;
+/// Bytes of a page of doorbells; the first page is registers.
+const DOORBELL_PAGE: u32 = 1 << 12;
 /// Later than anything.
 const PUT_OFF: u64 = u64::MAX;
 
@@ -147,6 +149,19 @@ impl Engines {
         self.sends.is_empty() && self.transmitter.is_building()
     }
 
+    /// A register write or doorbell. The first doorbell of a page carries an index: behind another request a newer one takes the place
+    /// of an older one, as in `hdl/src/host/requests.rs`.
+    pub fn post(&mut self, offset: u32, value: u32) {
+        let head = offset & 0xff_ffff | 1 << 31;
+        let is_index = offset >= DOORBELL_PAGE && offset % DOORBELL_PAGE == 0;
+        if is_index && self.host.len() > 2 && self.host.iter().rev().nth(1) == Some(&head) {
+            self.host.pop_back();
+            self.host.push_back(value);
+        } else {
+            self.host.extend([head, value]);
+        }
+    }
+
     fn write_out(&mut self, now: u64) {
         while let Some(command) = self.writes.deferred().pop(now) {
             self.writer.execute(&command, &mut self.receiver, &*self.dma);
@@ -226,11 +241,12 @@ impl Engines {
 
     fn read(&mut self, command: &[u32]) {
         let reply = reader::read(command, &*self.dma);
-        let first = self.latency.map_or(0, |latency| self.busy.reader.max(self.cycle) + latency.memory);
-        for (at, word) in (first..).zip(reply) {
-            self.replies.push(if self.latency.is_some() { at } else { 0 }, word);
-            self.busy.reader = (at + 1).saturating_sub(self.latency.map_or(0, |latency| latency.memory));
-        }
+        // The status is known behind the last word and comes first.
+        let at = self.latency.map_or(0, |latency| {
+            self.busy.reader.max(self.cycle) + latency.memory + u64::from(reader::asked(command[0]))
+        });
+        self.busy.reader = at;
+        reply.into_iter().for_each(|word| self.replies.push(at, word));
     }
 
     fn command(&mut self, to: Word, value: u32) {
@@ -333,11 +349,11 @@ impl Ports for Engines {
             (cond::HOST, !self.host.is_empty()),
             (cond::WALK, self.packets.is_ready(self.cycle)),
             (cond::ALARM, due),
-            (cond::TX_ROOM, self.frames.len() + self.begun < self.room),
+            (cond::TX_ROOM, self.failed.is_empty() && self.frames.len() + self.begun < self.room),
             (cond::TXERR, !self.failed.is_empty()),
             (cond::WERR, self.writer.has_error()),
             (cond::DMA, self.replies.is_ready(self.cycle)),
-            (cond::INJECT_ROOM, self.begun < INJECTED),
+            (cond::INJECT_ROOM, self.failed.is_empty() && self.begun < INJECTED),
             (cond::TX_IDLE, !sending && self.frames.is_empty()),
         ]
         .into_iter()

@@ -124,7 +124,7 @@ impl Device for Timed {
 
     fn write32(&mut self, now: Nanos, offset: u32, value: u32) {
         self.run(Cause::Time, now, false);
-        self.core.engines.host.extend([offset & 0xff_ffff | 1 << 31, value]);
+        self.core.engines.post(offset, value);
         self.resting = false;
     }
 

@@ -2,6 +2,7 @@
 
 pub mod ether;
 mod nic;
+mod pair;
 mod port;
 mod served;
 mod stop;
@@ -9,6 +10,7 @@ pub mod switch;
 
 pub use ether::Ether;
 pub use nic::Nic;
+pub use pair::Pair;
 pub use port::{Port, PortStats};
 pub use served::Served;
 pub use stop::{Patience, Stop};
@@ -59,6 +61,28 @@ impl HostConfig {
         self.device = options.device()?;
         Ok(self)
     }
+}
+
+/// Two NICs of this process, each on an Ethernet of its own, with a driver each.
+pub fn open_pair(configs: [&HostConfig; 2]) -> Result<[Context; 2], CommandError> {
+    let memories = [HostMemory::new(), HostMemory::new()];
+    let nic = |node: usize| {
+        let config = configs[node];
+        Nic::open(
+            &config.ether,
+            config.engine,
+            &config.device,
+            config.pcap.as_deref(),
+            memories[node].clone(),
+        )
+    };
+    let fabric: Arc<Mutex<dyn Fabric>> = Arc::new(Mutex::new(Pair::new([nic(0)?, nic(1)?])));
+    let transports = InProcess::attach_all(fabric, memories.to_vec());
+    let open = |node: usize| {
+        let HostConfig { mac, ip, mtu, .. } = *configs[node];
+        Context::open(transports[node].clone(), ContextConfig::new(mac, ip).mtu(mtu))
+    };
+    Ok([open(0)?, open(1)?])
 }
 
 /// A NIC and the driver on top of it.

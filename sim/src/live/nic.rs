@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Longest sleep without looking around, so that other threads get at the device.
-const NAP: Duration = Duration::from_millis(10);
+pub(super) const NAP: Duration = Duration::from_millis(10);
 
 /// A device, its Ethernet port, and time. Whoever has registers and memory of the device calls [`step`](Fabric::step) again and
 /// again; the driver does it through [`Fabric`].
@@ -31,7 +31,8 @@ impl Nic {
         Self { device, port, start: Instant::now(), capture: None }
     }
 
-    /// A device of `engine` with this configuration on its Ethernet that reaches its driver's memory through `dma`; frames are recorded at `pcap`.
+    /// A device of `engine` (as it is [in real time](Engine::in_real_time)) with this configuration on its Ethernet that reaches its
+    /// driver's memory through `dma`; frames are recorded at `pcap`.
     pub fn open(
         ether: &Ether,
         engine: Engine,
@@ -39,7 +40,7 @@ impl Nic {
         pcap: Option<&Path>,
         dma: Arc<dyn Dma>,
     ) -> Result<Self, CommandError> {
-        let device = engine.device(config, dma)?;
+        let device = engine.in_real_time().device(config, dma)?;
         let mut nic = Self::new(device, Port::open(ether)?);
         if let Some(path) = pcap {
             nic.capture(PcapWriter::create(path)?);
@@ -56,6 +57,16 @@ impl Nic {
     /// End the recording; tells whether it is complete.
     pub fn finish_capture(&mut self) -> Result<(), CaptureError> {
         self.capture.take().map_or(Ok(()), |(writer, _)| writer.finish())
+    }
+
+    /// Have the time of `other` from now on: before anybody has used this one.
+    pub(super) fn share_clock(&mut self, other: &Self) {
+        self.start = other.start;
+    }
+
+    /// When the device has something to do, if nothing comes before.
+    pub(super) fn next_event(&self) -> Option<Nanos> {
+        self.device.next_event()
     }
 
     /// The port.

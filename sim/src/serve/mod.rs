@@ -184,6 +184,10 @@ impl Server {
             Ok(Turn::Waits) if now.saturating_sub(talk.moved) < IDLE => true,
             other => {
                 tracing::debug!(peer = %talk.stream.peer_addr(), ?other, "a connection failed");
+                // Not by FIN: what was cut short must not look whole.
+                if let Err(error) = talk.stream.abort() {
+                    tracing::debug!(%error, "giving up a connection");
+                }
                 stats.failed += 1;
                 false
             }

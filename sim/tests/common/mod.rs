@@ -74,10 +74,15 @@ pub fn ironwarp(args: &[&str]) -> Command {
     command
 }
 
-/// Two devices on two sockets of `folder`, listening.
+/// Two models on two sockets of `folder`, listening.
 pub fn serve_two(folder: &Folder) -> (Process, String) {
+    serve_two_of("model", folder)
+}
+
+/// Two devices of this engine on two sockets of `folder`, listening.
+pub fn serve_two_of(engine: &str, folder: &Folder) -> (Process, String) {
     let [left, right] = ["left", "right"].map(|name| folder.path(name).display().to_string());
-    let args = ["vfio-user", "--socket", &left, "--peer", &right];
+    let args = ["vfio-user", "--engine", engine, "--socket", &left, "--peer", &right];
     let mut process = Process::start(ironwarp(&args).stdout(Stdio::piped()).stderr(Stdio::null()));
     // It names each socket when it listens.
     let lines = BufReader::new(process.0.stdout.take().expect("piped")).lines();

@@ -8,6 +8,7 @@ use ironwarp_driver::verbs::{
     RemoteAddress, SendRequest, WcOpcode, WcStatus, WorkCompletion,
 };
 use ironwarp_proto::wire::eth::MacAddr;
+use ironwarp_sim::engine::Engine;
 use ironwarp_sim::live::{Host, HostConfig};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,11 +23,11 @@ pub const REGION: usize = 1 << 20;
 /// Size of a receive buffer, bytes, unless another is asked for.
 pub const RECEIVE: usize = 4096;
 
-/// Our NIC on the Ethernet `ether`. With `$IRONWARP_TEST_PCAP` it records all frames there, in a file a NIC.
+/// Our NIC, played by `engine`, on the Ethernet `ether`. With `$IRONWARP_TEST_PCAP` it records all frames there, in a file a NIC.
 ///
 /// # Panics
 /// If it cannot be opened.
-pub fn host(ether: &str, mtu: u16) -> Host {
+pub fn host(engine: Engine, ether: &str, mtu: u16) -> Host {
     let mac = MacAddr([2, 0x1a, 0xce, 0, 0, 1]);
     let config = HostConfig::new(ether.parse().expect("an Ethernet"), mac, OWN);
     let pcap = std::env::var_os("IRONWARP_TEST_PCAP").map(|directory| {
@@ -34,7 +35,7 @@ pub fn host(ether: &str, mtu: u16) -> Host {
         let name = format!("{}-{}.pcapng", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         std::path::Path::new(&directory).join(name)
     });
-    Host::open(&HostConfig { mtu, pcap, ..config }).expect("the socket can be opened")
+    Host::open(&HostConfig { engine, mtu, pcap, ..config }).expect("the socket can be opened")
 }
 
 /// Poll until there is something, for at most `limit`.
@@ -60,8 +61,8 @@ pub struct End {
     receive_size: usize,
 }
 
-/// How long anything may take.
-pub const LIMIT: Duration = Duration::from_secs(5);
+/// How long anything may take: the RTL is simulated, and other tests run beside.
+pub const LIMIT: Duration = Duration::from_secs(10);
 
 impl End {
     /// With `count` receives of `size` bytes posted.

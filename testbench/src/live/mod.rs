@@ -1,7 +1,9 @@
 //! Real peers: other processes, network namespaces, Linux's siw. Everything made here goes when its guard is dropped.
 
 pub mod end;
+pub mod engine;
 pub mod netns;
+pub mod perftest;
 pub mod process;
 pub mod siw;
 pub mod tshark;

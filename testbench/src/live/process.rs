@@ -65,6 +65,12 @@ impl Running {
         }
     }
 
+    /// End it at once, by SIGKILL.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Wait for its end; returns its status and all it has said.
     pub fn wait(&mut self, limit: Duration) -> Result<(ExitStatus, Vec<String>), String> {
         let end = Instant::now() + limit;

@@ -37,11 +37,13 @@ pub struct Guest<'a> {
     pub ready_port: Option<u16>,
     /// Shell script that it runs.
     pub script: &'a str,
+    /// Time limit, boot included.
+    pub seconds: u32,
 }
 
 impl Default for Guest<'_> {
     fn default() -> Self {
-        Self { siw: &[], mtu: 1500, ready_port: None, script: "" }
+        Self { siw: &[], mtu: 1500, ready_port: None, script: "", seconds: 60 }
     }
 }
 
@@ -56,14 +58,14 @@ pub struct Peer {
 }
 
 impl Guest<'_> {
-    /// Boot it with `siw-peer`. The guest's time limit is 60 s.
+    /// Boot it with `siw-peer`.
     pub fn boot(&self, tool: &Path) -> Peer {
         // A test that failed with a guest has left nothing behind.
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let scratch = Scratch::new();
         let mut command = Command::new(tool);
         command.arg("--local").arg(scratch.path("g")).arg("--remote").arg(scratch.path("m"));
-        command.arg("--mtu").arg(self.mtu.to_string());
+        command.arg("--mtu").arg(self.mtu.to_string()).arg("--timeout").arg(self.seconds.to_string());
         for parameter in self.siw {
             command.args(["--siw", parameter]);
         }

@@ -12,8 +12,9 @@
 //! | `send` | frames out: window, segments, headers | `tcp/send.rs`, `qp.rs` |
 //! | `stream` | stream mode | `stream.rs` |
 //! | `mpa` | FPDUs in | `rdma/receive.rs` |
+//! | `alike` | the short way of small Writes that come | |
 //! | `deliver`, `untagged`, `buffer`, `fault` | DDP and RDMAP rules | `rdma/deliver.rs` |
-//! | `work`, `message`, `transmit`, `render` | send entries, messages, FPDUs out and journal, frames | `rdma/work.rs`, `rdma/transmit.rs` |
+//! | `work`, `message`, `transmit`, `render`, `writes`, `runs` | send entries, messages, FPDUs out and journal, frames, the short ways of small Writes | `rdma/work.rs`, `rdma/transmit.rs` |
 //!
 //! ## Conventions
 //! "The current QP" is the one in the QP register; QPN and TQ belong to it. Routines take arguments in A0.., give results in R0.., and may
@@ -69,10 +70,12 @@
 //! * `rdma_tx_activate`; `post_send`: A0 index; R0 = 1 possible.
 //! * `acknowledged`: SND_UNA has moved.
 //! * `rdma_plan`: A0 from, A1 room, A2 may cut; R0 = 0 nothing, 1 a cut, R1 its bytes, R2 push. Stops the QP itself on errors.
+//! * `rdma_run`: A0 = END, A1 room: a frame of small Writes that were just posted; R0 = 0 there is none, 2 nothing is left; R1 its bytes.
 //! * `rdma_build`: A0 from, A1 bytes > 0, A2 TCP flags: BEGIN, `frame_headers`, FPDUs, END. R0 = 0 if they are lost.
 //! * `finish_work`: A0 = work, A1 = status. `check_failure`: the stop that a failed entry brings.
 //! * `rdma_stop`, `send_terminate` (R0 = 1 it goes), `is_drained` (R0).
 
+mod alike;
 mod buffer;
 mod command;
 mod congestion;
@@ -88,6 +91,7 @@ mod raw;
 mod receive;
 mod region;
 mod render;
+mod runs;
 mod send;
 mod source;
 mod srq;
@@ -131,6 +135,7 @@ pub fn assemble(sizes: &Sizes) -> Result<Program, AsmError> {
     message::define(p, sizes);
     transmit::define(p, sizes);
     render::define(p, sizes);
+    runs::define(p, sizes);
     std::mem::take(p).assemble(ROM)
 }
 
@@ -139,10 +144,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn tables_of_a_small_device_fit_1024_words() {
+        assert!(Sizes::SMALL.table() <= 1024, "{} words", Sizes::SMALL.table());
+    }
+
+    #[test]
     fn both_configurations_assemble() {
         for sizes in [Sizes::FULL, Sizes::SMALL] {
             let program = assemble(&sizes).unwrap();
-            println!("{} words", program.words.len());
+            println!("{} words, T {} words", program.words.len(), sizes.table());
         }
     }
 }

@@ -214,6 +214,7 @@ fn walk_packet(p: &mut Asm, sizes: &Sizes) {
     p.pack(WRITER, QPN, 5);
     p.bind(next);
     p.mov(HEAD, WALK_FIRST);
+    p.bind(e.judge);
     p.and(T0, HEAD, 15);
     p.goto_if(ne(T0, 0), other);
     p.mov(AT, WALK);
@@ -221,6 +222,7 @@ fn walk_packet(p: &mut Asm, sizes: &Sizes) {
     p.mov(MARK, WALK);
     p.goto_if(bit(c::FD, fd::STOPPED), e.tail);
     p.mov(W0, WALK);
+    p.bind(e.judge_fpdu);
     p.rare(bit(MODE, UNALIGNED), |p| inc(p, Counter::UnalignedFpdus));
     deliver::fpdu(p, sizes, &e);
 

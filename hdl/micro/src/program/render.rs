@@ -2,7 +2,9 @@
 
 use super::message::{LKEY, SGE, STAG};
 use super::source::remote_source;
-use super::transmit::{COUNTS, FIRST, LAST, MSG_COMPLETES, MSG_INLINE, MSG_PLACED, journal, place};
+use super::transmit::{
+    COUNTS, FIRST, LAST, MSG_COMPLETES, MSG_INLINE, MSG_PLACED, if_run, journal, place, run_step,
+};
 use super::work::{CACHED, TERMINATE, request};
 use crate::asm::{Asm, before, bit, eq, geu, ltu, nbit, ne};
 use crate::isa::Word;
@@ -16,6 +18,8 @@ use ironwarp_proto::rdmap::{AtomicRequest, AtomicResponse, ImmediateData, Opcode
 
 /// Journal index of the FPDU being built.
 const AT: Word = TX6;
+/// Which of a run it is.
+const OF_RUN: Word = FIRST;
 /// FPDUs to build.
 const LEFT: Word = TX5;
 
@@ -54,8 +58,16 @@ fn numbers(p: &mut Asm, base: Word, words: &[u8]) {
 /// no frame, and the QP has stopped.
 pub fn define(p: &mut Asm, sizes: &Sizes) {
     p.routine("rdma_build", |p| {
-        journal(p, sizes, T1, FIRST);
-        p.ldt(T1, T1, 0);
+        journal(p, sizes, T0, FIRST);
+        p.ldt(T1, T0, 0);
+        p.shr(T2, FIRST, 8);
+        p.rare(ne(T2, 0), |p| {
+            run_step(p, T3, T0);
+            p.while_(ne(T2, 0), |p| {
+                p.add(T1, T1, T3);
+                p.sub(T2, T2, 1);
+            });
+        });
         p.and(T2, FA, 1 << fa::MARKERS_TX);
         p.shl(T2, T2, 6 - fa::MARKERS_TX);
         p.and(T3, FA, 1 << fa::CRC);
@@ -69,7 +81,8 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
         p.sub(T2, A0, T1);
         p.pack(port::TX, A1, T2);
         p.call("frame_headers");
-        p.mov(AT, FIRST);
+        p.and(AT, FIRST, 0xff);
+        p.shr(OF_RUN, FIRST, 8);
         p.loh(LEFT, COUNTS);
         p.shr(LEFT, LEFT, 1);
         p.shr(T0, COUNTS, 16);
@@ -95,6 +108,7 @@ fn fpdus(p: &mut Asm, sizes: &Sizes) {
     p.goto_if(ne(T1, MSG_COMPLETES | LAST), general);
     p.goto_if(nbit(T2, MSG_INLINE), general);
     p.shr(T7, T4, 16);
+    p.add(T7, T7, OF_RUN);
     p.sub(T7, T7, CACHED);
     p.loh(T7, T7);
     p.shr(T8, CACHED, 16);
@@ -112,8 +126,14 @@ fn fpdus(p: &mut Asm, sizes: &Sizes) {
     p.bind(general);
     p.ldt(T3, T0, 2);
     p.shr(A0, T4, 16);
+    p.add(A0, A0, OF_RUN);
+    p.loh(A0, A0);
     p.loh(T4, T4);
     p.and(T1, T2, 0xf);
+    if_run(p, T2, |p| {
+        p.mov(T1, 0);
+        p.mov(T3, 0);
+    });
     // Length field first on the wire, then DDP control, then RDMAP control: version 1 of both.
     p.shl(T5, T1, 8);
     p.and(T6, T2, LAST);
@@ -172,7 +192,7 @@ fn fpdus(p: &mut Asm, sizes: &Sizes) {
         p.goto(close);
     });
     p.rare(ne(T1, 0), |p| {
-        remote_source(p);
+        remote_source(p, T4);
         p.goto_if(eq(R0, 0), host);
         p.goto(lost);
     });
@@ -197,7 +217,17 @@ fn fpdus(p: &mut Asm, sizes: &Sizes) {
     p.goto_if(before(ZERO, T4), word);
     p.bind(close);
     p.mov(port::TX, CLOSE);
+    let same = p.label();
+    if_run(p, T2, |p| {
+        journal(p, sizes, T0, AT);
+        p.ldt(T0, T0, 2);
+        p.and(T0, T0, 0xff);
+        p.add(OF_RUN, OF_RUN, 1);
+        p.goto_if(ltu(OF_RUN, T0), same);
+        p.mov(OF_RUN, 0);
+    });
     p.add(AT, AT, 1);
+    p.bind(same);
     p.sub(LEFT, LEFT, 1);
     p.goto_if(ne(LEFT, 0), next);
     p.mov(port::TX, END);

@@ -19,12 +19,14 @@ mod turn {
     pub const FIN: u8 = 2;
     /// Something waits.
     pub const CUT: u8 = 3;
+    /// Nothing is left for another turn.
+    pub const LAST: u8 = 4;
 }
 const FREELY: u8 = 1 << turn::MAY_CUT | 1 << turn::GRANTED;
 
 /// TCP flags.
-const ACK: u8 = 0x10;
-const PSH_ACK: u8 = 0x18;
+pub(super) const ACK: u8 = 0x10;
+pub(super) const PSH_ACK: u8 = 0x18;
 
 /// Commands of the transmit engine.
 pub(super) mod engine {
@@ -63,6 +65,7 @@ fn transmit(p: &mut Asm, sizes: &Sizes) {
     grant(p);
     send_data(p, sizes, ack, none);
     p.mov(R0, 1);
+    p.rare(bit(TX2, turn::LAST), |p| p.mov(R0, 2));
     p.ret();
 
     p.bind(ack);
@@ -173,6 +176,22 @@ fn send_data(p: &mut Asm, sizes: &Sizes, ack: Label, none: Label) {
             p.goto(planned);
         });
     }
+    let general = p.label();
+    p.if_(bit(FD, fd::RUNS), |p| {
+        p.goto_if(ne(TX0, END), general);
+        p.call("rdma_run");
+        let nothing = p.label();
+        p.goto_if(eq(R0, 0), nothing);
+        p.mov(TX1, R1);
+        // All that was posted has gone.
+        p.if_(bit(R0, 1), |p| p.or(TX2, TX2, mask(turn::LAST)));
+        p.goto(built);
+        p.bind(nothing);
+        p.mov(A0, TX0);
+        p.mov(A1, TX1);
+        p.and(A2, TX2, mask(turn::MAY_CUT));
+    });
+    p.bind(general);
     p.call("rdma_plan");
     p.bind(planned);
     // R0: something waits; R1: the bytes that go now; R2: nothing waits behind them.

@@ -1,9 +1,10 @@
 //! FPDUs out: cutting messages, and the journal of what was cut.
 
+use super::runs::AROUND;
 use super::work::{
     CACHED, DONE, SIGNALLED, TWO_SLOTS, advance_first, advance_second, filled, ring, second, work,
 };
-use crate::asm::{Asm, Label, after, bit, eq, geu, gtu, leu, ltu, nbit, ne};
+use crate::asm::{Asm, Label, after, bit, eq, geu, gtu, leu, ltu, nbit, ne, not_after};
 use crate::isa::Word;
 use crate::layout::c::*;
 use crate::layout::g::*;
@@ -23,7 +24,10 @@ pub(super) const MSG_INLINE: u8 = 24;
 /// Bit number: its payload is one piece of host memory, known in the turn in which it was cut.
 pub(super) const MSG_PLACED: u8 = 25;
 
-/// Journal index of the segment's first FPDU.
+/// In place of an opcode: a run of Writes; see `Sizes::journal`.
+pub(super) const RUN: u8 = 12;
+
+/// Journal index 7:0 of the segment's first FPDU, and which of a run it is 15:8.
 pub(super) const FIRST: Word = TX4;
 /// Bytes of the segment so far.
 pub(super) const LEN: Word = TX5;
@@ -32,8 +36,6 @@ pub(super) const ROOM: Word = TX6;
 /// Bit 0 an FPDU may be cut; FPDUs of the segment that were cut from messages now 15:1, and that were in the journal already 31:16.
 pub(super) const COUNTS: Word = TX7;
 
-/// Whose send entries are at `Sizes::entries()`.
-const OWNER: u8 = t::ENTRY + 31;
 /// Define the routines.
 pub fn define(p: &mut Asm, sizes: &Sizes) {
     p.routine("acknowledged", |p| acknowledged(p, sizes));
@@ -58,7 +60,7 @@ pub(super) fn journal(p: &mut Asm, sizes: &Sizes, d: Word, index: Word) {
 
 /// TCP has acknowledged everything before SND_UNA.
 fn acknowledged(p: &mut Asm, sizes: &Sizes) {
-    let [next, done, finish] = [(); 3].map(|()| p.label());
+    let [next, done, finish, run] = [(); 4].map(|()| p.label());
     filled(p, T3, JOURNAL);
     p.mov(T5, JOURNAL);
     p.bind(next);
@@ -74,6 +76,20 @@ fn acknowledged(p: &mut Asm, sizes: &Sizes) {
     p.goto_if(nbit(T1, 4), next);
     p.rare(bit(T1, 6), |p| advance_first(p, IRRQ, T4));
     p.goto_if(nbit(T1, 5), next);
+    if_run(p, T1, |p| {
+        // T2 and the T6 works up to it.
+        p.ldt(T6, T4, 2);
+        p.shr(T6, T6, 8);
+        p.shr(T2, T1, 16);
+        p.bind(run);
+        p.sub(T6, T6, 1);
+        p.sub(A0, T2, T6);
+        p.and(A0, A0, 0xff);
+        p.mov(A1, 0);
+        p.call("finish_work");
+        p.goto_if(ne(T6, 0), run);
+        p.goto(next);
+    });
     // Most often the work is the oldest and nobody wants to know.
     p.shr(A0, T1, 16);
     p.xor(T4, A0, WORKS);
@@ -120,6 +136,20 @@ fn sequence_behind(p: &mut Asm, sizes: &Sizes, d: Word, index: Word, left: Word)
     p.rare(eq(left, 1), |p| p.mov(d, END));
 }
 
+/// If word 3 of a journal entry is that of a run. Nothing else has both bits 2 and 3 set.
+pub(super) fn if_run(p: &mut Asm, word: Word, then: impl FnOnce(&mut Asm)) {
+    const { assert!(RUN == 1 << 3 | 1 << 2) };
+    p.rare(bit(word, 3), |p| p.if_(bit(word, 2), then));
+}
+
+/// d = bytes on the wire of each FPDU of the run at `entry` of the journal.
+pub(super) fn run_step(p: &mut Asm, d: Word, entry: Word) {
+    p.ldt(d, entry, 1);
+    p.loh(d, d);
+    p.add(d, d, AROUND);
+    p.andn(d, d, 3);
+}
+
 /// How much of the stream from A0 on makes a segment of at most A1 bytes: whole FPDUs, as many as fit. What was never sent is cut
 /// into FPDUs here; with A2 an FPDU that does not fit is cut anywhere. R0 = 0 nothing to send; else R1 bytes (0: something waits that does not fit),
 /// R2 nothing waits behind it.
@@ -130,9 +160,9 @@ fn plan(p: &mut Asm, sizes: &Sizes) {
     p.mov(COUNTS, A2);
     p.mov(LEN, 0);
     second(p, FIRST, JOURNAL);
-    p.ldt(T0, ZERO, OWNER);
+    p.ldt(T0, ZERO, t::OWNER);
     p.rare(ne(T0, QPN), |p| {
-        p.stt(ZERO, OWNER, QPN);
+        p.stt(ZERO, t::OWNER, QPN);
         p.mov(CACHED, 0);
     });
     p.rare(ne(A0, END), |p| resend(p, sizes, fresh, waits, over));
@@ -223,12 +253,25 @@ fn resend(p: &mut Asm, sizes: &Sizes, fresh: Label, waits: Label, over: Label) {
     p.add(T3, T3, 1);
     p.sub(T4, T4, 1);
     p.goto(walk);
+    // T0 = sequence number behind the FPDU, T1 which of a run it is.
     p.bind(found);
     p.and(FIRST, T3, 0xff);
-    p.bind(longer);
-    // What was true when it was cut is looked at again.
+    p.mov(T1, 0);
     journal(p, sizes, T5, T3);
     p.ldt(T6, T5, 3);
+    if_run(p, T6, |p| {
+        run_step(p, T7, T5);
+        p.ldt(T0, T5, 0);
+        p.add(T0, T0, T7);
+        p.while_(not_after(T0, A0), |p| {
+            p.add(T0, T0, T7);
+            p.add(T1, T1, 1);
+        });
+        p.shl(T7, T1, 8);
+        p.or(FIRST, FIRST, T7);
+    });
+    p.bind(longer);
+    // What was true when it was cut is looked at again.
     p.and(T7, T6, 0xf);
     p.if_(ltu(T7, Opcode::Terminate as u8), |p| {
         p.andn(T6, T6, placed);
@@ -243,9 +286,29 @@ fn resend(p: &mut Asm, sizes: &Sizes, fresh: Label, waits: Label, over: Label) {
     });
     p.add(COUNTS, COUNTS, T2);
     p.mov(LEN, T0);
+    let step = p.label();
+    if_run(p, T6, |p| {
+        p.add(T1, T1, 1);
+        p.ldt(T7, T5, 2);
+        p.and(T7, T7, 0xff);
+        p.if_(ltu(T1, T7), |p| {
+            p.add(T0, A0, LEN);
+            p.bind(step);
+            run_step(p, T7, T5);
+            p.add(T0, T0, T7);
+            p.goto(longer);
+        });
+    });
     p.add(T3, T3, 1);
     p.sub(T4, T4, 1);
     p.goto_if(eq(T4, 0), fresh);
+    journal(p, sizes, T5, T3);
+    p.ldt(T6, T5, 3);
+    if_run(p, T6, |p| {
+        p.mov(T1, 0);
+        p.ldt(T0, T5, 0);
+        p.goto(step);
+    });
     sequence_behind(p, sizes, T0, T3, T4);
     p.goto(longer);
 }

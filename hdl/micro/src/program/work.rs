@@ -93,6 +93,8 @@ fn activate(p: &mut Asm) {
     p.mov(MARK_TX, END);
     p.ldt(T0, TQ, 3);
     p.shr(MULPDU, T0, 16);
+    let runs = p.k(1 << fd::RUNS);
+    p.andn(FD, FD, runs);
     let flags = 1u8 << fd::STOPPED | 1 << fd::TERMINATING | 1 << fd::POISONED | 1 << fd::PREFER_RESPONSE;
     p.andn(FD, FD, flags);
 }

@@ -8,7 +8,7 @@ use crate::isa::Word;
 use crate::layout::c::*;
 use crate::layout::g::*;
 use crate::layout::{Sizes, fa, fd};
-use ironwarp_proto::abi::send_entry::Opcode as Verb;
+use ironwarp_proto::abi::send_entry::{INLINE_MAX, Opcode as Verb};
 use ironwarp_proto::ddp::TAGGED_LEN;
 
 /// What `open_message` and cutting come to for the most frequent entries, one after the other: a Write, inline or of one SGE, that is one
@@ -28,6 +28,7 @@ pub(super) fn writes(p: &mut Asm, sizes: &Sizes, nothing: Label) {
     let [top, fetch, sge, put, leave, open] = [(); 6].map(|()| p.label());
     let (inline, placed) = (p.k(1 << MSG_INLINE), p.k(1 << MSG_PLACED));
     let signalled = p.k(0x200);
+    const { assert!(fd::RUNS == 9) };
     let by_inline = p.k(Verb::Write as u32 | 0x200 | 0x800);
     // Responses take turns, and a failed entry ends all.
     p.shr(T0, IRRQ, 8);
@@ -64,7 +65,9 @@ pub(super) fn writes(p: &mut Asm, sizes: &Sizes, nothing: Label) {
     p.pack(T9, INDEX, by_inline);
     p.mov(A5, inline);
     p.goto_if(ne(T8, T9), sge);
-    p.goto_if(geu(LENGTH, 33), leave);
+    p.goto_if(geu(LENGTH, INLINE_MAX as u8 + 1), leave);
+    // More of them may follow.
+    p.or(FD, FD, signalled);
     p.add(A4, LENGTH, TAGGED_LEN as u8 + 2 + 3 + 4);
     p.andn(A4, A4, 3);
     p.add(T10, LEN, A4);

@@ -1,8 +1,10 @@
 //! `ironwarp perf`: throughput of one operation between two hosts, and the latency of a device.
 
 mod device;
+mod remote;
 mod rtl;
 
+use super::end::EndOptions;
 use super::options::{CommandError, DeviceOptions, LinkOptions, RunOptions, peak_rss_bytes};
 use crate::emulated::{Cause, Meter, Spent};
 use crate::engine::Engine;
@@ -11,10 +13,11 @@ use crate::limit::Traffic;
 use clap::ValueEnum;
 use ironwarp_driver::transport::Wait;
 use ironwarp_driver::verbs::{
-    Access, CompletionQueue, MemoryRegion, QpConfig, QueuePair, ReceiveRequest, SendRequest, WcOpcode,
-    WcStatus,
+    Access, CompletionQueue, Context, Data, MemoryRegion, QpConfig, QpState, QueuePair, ReceiveRequest,
+    RemoteAddress, SendRequest, WcOpcode, WcStatus,
 };
 use ironwarp_proto::abi::regs::Counter;
+use ironwarp_proto::abi::send_entry::INLINE_MAX;
 use ironwarp_proto::rdmap::AtomicRequest;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -35,8 +38,9 @@ pub enum Operation {
     Device,
 }
 
-/// Measure the throughput of one operation, or how far away a device is.
-#[derive(Debug, clap::Args)]
+/// Measure the throughput of one operation, or how far away a device is. Without --listen and --connect both hosts are in this
+/// process.
+#[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// The operation.
     #[arg(value_enum)]
@@ -50,9 +54,19 @@ pub struct Args {
     /// Queue pairs (connections).
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=60))]
     qps: u32,
-    /// Messages outstanding on each queue pair.
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=128))]
+    /// Messages outstanding on each queue pair (perftest's --tx-depth).
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=128))]
     depth: u32,
+    /// Every Nth message is signalled, and the last (perftest's --cq-mod); at most the depth. Without it: half of the depth,
+    /// so that a completion makes room before the queue is empty.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    signal_every: Option<u32>,
+    /// Messages posted with one doorbell (perftest's --post_list); at most the depth.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=128))]
+    post_list: u32,
+    /// Writes and Sends of up to so many bytes carry them in the request (perftest's --inline_size, there 0 for bandwidth).
+    #[arg(long, value_name = "BYTES", default_value_t = INLINE_MAX as u32, value_parser = clap::value_parser!(u32).range(0..=INLINE_MAX as i64))]
+    inline: u32,
     /// Both hosts send.
     #[arg(long)]
     bidir: bool,
@@ -63,11 +77,26 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    device: DeviceOptions,
+    end: EndOptions,
+    #[command(flatten)]
+    pub(super) device: DeviceOptions,
     #[command(flatten)]
     link: LinkOptions,
     #[command(flatten)]
-    run: RunOptions,
+    pub(super) run: RunOptions,
+}
+
+impl Args {
+    /// From one signalled message to the next. With more than the depth nothing would ever complete.
+    fn signal_every(&self) -> u32 {
+        self.signal_every.unwrap_or(self.depth / 2).clamp(1, self.depth)
+    }
+    fn post_list(&self) -> u32 {
+        self.post_list.min(self.depth)
+    }
+    fn is_inline(&self, size: u32) -> bool {
+        matches!(self.op, Operation::Write | Operation::Send) && size <= self.inline
+    }
 }
 
 /// What was measured.
@@ -77,6 +106,12 @@ struct Report {
     engine: String,
     size: u32,
     messages: u64,
+    /// Messages outstanding, from one signalled message to the next, and in one doorbell, on each queue pair.
+    depth: u32,
+    signal_every: u32,
+    post_list: u32,
+    /// Whether the payload was in the requests.
+    inline: bool,
     payload_bytes: u64,
     wall_seconds: f64,
     sim_seconds: f64,
@@ -151,6 +186,21 @@ struct Side {
     places: HashMap<u32, usize>,
     posted: Vec<u64>,
     done: Vec<u64>,
+    /// Messages received.
+    received: u64,
+}
+
+/// The other host's memory, as requests name it.
+struct Peer {
+    source: RemoteAddress,
+    sink: RemoteAddress,
+}
+
+impl Peer {
+    /// Its region is at `region`.
+    fn new(region: RemoteAddress, size: u32) -> Self {
+        Self { source: region, sink: RemoteAddress { to: region.to + slot(size) as u64, ..region } }
+    }
 }
 
 /// Run the command.
@@ -159,6 +209,9 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         return device::run(&args.device, args.iterations, args.json);
     }
     let size = if args.op == Operation::Atomic { 8 } else { args.size };
+    if let Some(role) = args.end.role()? {
+        return remote::run(args, size, role);
+    }
     let (lab, engine) = match args.device.pair()? {
         None => (args.run.lab(args.link.link())?, args.run.engine.name().to_string()),
         Some(_) if args.link.rate.bps().is_some() => {
@@ -168,7 +221,8 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         }
         Some(names) => (args.run.lab_on(names)?, names.map(ToString::to_string).join(" and ")),
     };
-    let mut bench = Bench { args, size, sides: [side(&lab, 0, args, size)?, side(&lab, 1, args, size)?] };
+    let side = |node: usize| Side::new(&lab.hosts[node], node, args, size);
+    let mut bench = Bench { args, size, sides: [side(0)?, side(1)?] };
     bench.connect(&lab)?;
     let before = retransmissions(&lab)?;
     let meters = lab.watches.each_ref().map(|watch| watch.meter.as_ref().clone());
@@ -197,6 +251,10 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         engine,
         size,
         messages,
+        depth: args.depth,
+        signal_every: args.signal_every(),
+        post_list: args.post_list(),
+        inline: args.is_inline(size),
         payload_bytes,
         wall_seconds,
         sim_seconds,
@@ -246,24 +304,123 @@ fn retransmissions(lab: &Lab) -> Result<u64, CommandError> {
     Ok(sum)
 }
 
-fn side(lab: &Lab, node: usize, args: &Args, size: u32) -> Result<Side, CommandError> {
-    let pd = lab.hosts[node].alloc_pd()?;
-    let outstanding = args.qps * args.depth;
-    let cq = lab.hosts[node].create_cq((4 * outstanding).clamp(16, 16_384))?;
-    let rights = Access::LOCAL_WRITE | Access::REMOTE_READ | Access::REMOTE_WRITE | Access::REMOTE_ATOMIC;
-    // Source, then sink.
-    let region = pd.register(2 * slot(size), rights)?;
-    let pattern: Vec<u8> = (0..slot(size)).map(|i| (i % 251) as u8 ^ node as u8).collect();
-    region.write(0, &pattern)?;
-    let mut qps = Vec::new();
-    for _ in 0..args.qps {
-        // An atomic takes two slots, and the RTR message of the set-up one until the first completion.
-        let config = QpConfig::new(&cq, &cq).depths(4 * args.depth, 2 * args.depth);
-        qps.push(pd.create_qp(&config)?);
+impl Side {
+    /// That of host `node`.
+    fn new(context: &Context, node: usize, args: &Args, size: u32) -> Result<Self, CommandError> {
+        let pd = context.alloc_pd()?;
+        let outstanding = args.qps * args.depth;
+        let cq = context.create_cq((4 * outstanding).clamp(16, 16_384))?;
+        let rights = Access::LOCAL_WRITE | Access::REMOTE_READ | Access::REMOTE_WRITE | Access::REMOTE_ATOMIC;
+        // Source, then sink.
+        let region = pd.register(2 * slot(size), rights)?;
+        region.write(0, &pattern(size, node))?;
+        let mut qps = Vec::new();
+        for _ in 0..args.qps {
+            // An atomic takes two slots, and the RTR message of the set-up one until the first completion.
+            let config = QpConfig::new(&cq, &cq).depths(4 * args.depth, 2 * args.depth);
+            qps.push(pd.create_qp(&config)?);
+        }
+        let places = qps.iter().enumerate().map(|(place, qp)| (qp.number(), place)).collect();
+        let (posted, done) = (vec![0; qps.len()], vec![0; qps.len()]);
+        Ok(Self { cq, region, qps, places, posted, done, received: 0 })
     }
-    let places = qps.iter().enumerate().map(|(place, qp)| (qp.number(), place)).collect();
-    let (posted, done) = (vec![0; qps.len()], vec![0; qps.len()]);
-    Ok(Side { cq, region, qps, places, posted, done })
+
+    fn post_receive(&self, place: usize, size: u32) -> Result<(), CommandError> {
+        let sge = self.region.sge(slot(size), size as usize)?;
+        Ok(self.qps[place].post_receive(&ReceiveRequest::new(0, [sge]))?)
+    }
+
+    /// Receives for twice the messages that are outstanding, if the operation takes any.
+    fn post_receives(&self, args: &Args, size: u32, place: usize) -> Result<(), CommandError> {
+        let count = if args.op == Operation::Send { 2 * args.depth } else { 0 };
+        (0..count).try_for_each(|_| self.post_receive(place, size))
+    }
+
+    fn request(&self, args: &Args, size: u32, wr_id: u64, peer: &Peer) -> Result<SendRequest, CommandError> {
+        let (source, sink) = (0, slot(size));
+        let sge = |offset| self.region.sge(offset, size as usize);
+        let payload = || -> Result<Data, ironwarp_driver::Error> {
+            if !args.is_inline(size) {
+                return sge(source).map(Data::from);
+            }
+            let mut bytes = vec![0; size as usize];
+            self.region.read(source, &mut bytes)?;
+            Ok(Data::inline(&bytes))
+        };
+        let request = match args.op {
+            Operation::Write => SendRequest::write(wr_id, payload()?, peer.sink),
+            Operation::Send => SendRequest::send(wr_id, payload()?),
+            Operation::Read => SendRequest::read(wr_id, sge(sink)?, peer.source),
+            Operation::Atomic | Operation::Device => {
+                SendRequest::fetch_add(wr_id, sge(sink)?, peer.source, 1)
+            }
+        };
+        let number = wr_id + 1;
+        let signalled = number == args.iterations || number % u64::from(args.signal_every()) == 0;
+        Ok(if signalled { request } else { request.unsignalled() })
+    }
+
+    /// Post what may be outstanding; whether everything is done.
+    fn send_more(&mut self, args: &Args, size: u32, peer: &Peer) -> Result<bool, CommandError> {
+        let (total, depth) = (args.iterations, u64::from(args.depth));
+        let list = u64::from(args.post_list());
+        for place in 0..self.qps.len() {
+            loop {
+                let first = self.posted[place];
+                let end = (first + list).min(total);
+                if first == end || end - self.done[place] > depth {
+                    break;
+                }
+                let requests = (first..end)
+                    .map(|id| self.request(args, size, id, peer))
+                    .collect::<Result<Vec<_>, _>>()?;
+                self.qps[place].post_send_many(&requests).map_err(|partial| partial.error)?;
+                self.posted[place] = end;
+            }
+        }
+        Ok(self.done.iter().all(|done| *done == total))
+    }
+
+    /// Take what has completed; whether anything has.
+    fn reap(&mut self, size: u32) -> Result<bool, CommandError> {
+        let mut reaped = false;
+        while let Some(completion) = self.cq.poll() {
+            reaped = true;
+            match completion.status {
+                WcStatus::Ok => {}
+                // The receives that are left when the peer has closed.
+                WcStatus::Flushed if completion.opcode == WcOpcode::Receive => continue,
+                _ => return Err(CommandError::Failed(format!("a request failed: {completion:?}"))),
+            }
+            let Some(place) = self.places.get(&completion.qp).copied() else { continue };
+            if completion.opcode == WcOpcode::Receive {
+                self.received += 1;
+                if self.qps[place].state() == QpState::Rts {
+                    self.post_receive(place, size)?;
+                }
+            } else {
+                // What was posted before it is complete too.
+                self.done[place] = completion.wr_id + 1;
+            }
+        }
+        Ok(reaped)
+    }
+
+    /// The last message that arrived is what host `from` has sent.
+    fn verify(&self, size: u32, from: usize) -> Result<(), CommandError> {
+        let mut found = vec![0; size as usize];
+        self.region.read(slot(size), &mut found)?;
+        if found == pattern(size, from)[..size as usize] {
+            Ok(())
+        } else {
+            Err(CommandError::Failed("the bytes received are not those sent".into()))
+        }
+    }
+}
+
+/// What host `node` sends.
+fn pattern(size: u32, node: usize) -> Vec<u8> {
+    (0..slot(size)).map(|i| (i % 251) as u8 ^ node as u8).collect()
 }
 
 /// Bytes kept for a message: whole 8-byte words, at least one.
@@ -280,12 +437,8 @@ struct Bench<'a> {
 impl Bench<'_> {
     fn connect(&mut self, lab: &Lab) -> Result<(), CommandError> {
         for place in 0..self.args.qps as usize {
-            if self.args.op == Operation::Send {
-                for side in &self.sides {
-                    for _ in 0..2 * self.args.depth {
-                        self.post_receive(side, place)?;
-                    }
-                }
+            for side in &self.sides {
+                side.post_receives(self.args, self.size, place)?;
             }
             let qps = [&self.sides[0].qps[place], &self.sides[1].qps[place]];
             lab.connect(qps, &self.args.run.connection())?;
@@ -293,48 +446,23 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn post_receive(&self, side: &Side, place: usize) -> Result<(), CommandError> {
-        let sge = side.region.sge(slot(self.size), self.size as usize)?;
-        Ok(side.qps[place].post_receive(&ReceiveRequest::new(0, [sge]))?)
-    }
-
-    fn request(&self, me: usize, wr_id: u64) -> Result<SendRequest, CommandError> {
-        let (own, peer) = (&self.sides[me].region, &self.sides[1 - me].region);
-        let (source, sink) = (0, slot(self.size));
-        let sge = |offset| own.sge(offset, self.size as usize);
-        Ok(match self.args.op {
-            Operation::Write => SendRequest::write(wr_id, sge(source)?, peer.remote(sink)?),
-            Operation::Send => SendRequest::send(wr_id, sge(source)?),
-            Operation::Read => SendRequest::read(wr_id, sge(sink)?, peer.remote(source)?),
-            Operation::Atomic | Operation::Device => {
-                SendRequest::fetch_add(wr_id, sge(sink)?, peer.remote(source)?, 1)
-            }
-        })
-    }
-
     fn transfer(&mut self, lab: &Lab) -> Result<(), CommandError> {
         let senders = 1 + usize::from(self.args.bidir);
-        let (total, depth) = (self.args.iterations, u64::from(self.args.depth));
+        let mut peers = Vec::new();
+        for side in self.sides.iter().rev() {
+            peers.push(Peer::new(side.region.remote(0)?, self.size));
+        }
         let mut moved = lab.hosts[0].now();
         loop {
             // Receivers come first: a sender never finds fewer buffers than it has messages outstanding.
-            for me in (0..2).rev() {
-                if self.reap(me)? {
+            for side in self.sides.iter_mut().rev() {
+                if side.reap(self.size)? {
                     moved = lab.hosts[0].now();
                 }
             }
             let mut finished = true;
-            for me in 0..senders {
-                for place in 0..self.sides[me].qps.len() {
-                    while self.sides[me].posted[place] < total
-                        && self.sides[me].posted[place] - self.sides[me].done[place] < depth
-                    {
-                        let request = self.request(me, self.sides[me].posted[place])?;
-                        self.sides[me].qps[place].post_send(&request)?;
-                        self.sides[me].posted[place] += 1;
-                    }
-                    finished &= self.sides[me].done[place] == total;
-                }
+            for (side, peer) in self.sides.iter_mut().zip(&peers).take(senders) {
+                finished &= side.send_more(self.args, self.size, peer)?;
             }
             if finished {
                 return Ok(());
@@ -347,39 +475,14 @@ impl Bench<'_> {
         }
     }
 
-    /// Take what has completed; whether anything has.
-    fn reap(&mut self, me: usize) -> Result<bool, CommandError> {
-        let mut reaped = false;
-        while let Some(completion) = self.sides[me].cq.poll() {
-            reaped = true;
-            if completion.status != WcStatus::Ok {
-                return Err(CommandError::Failed(format!("a request failed: {completion:?}")));
-            }
-            let Some(place) = self.sides[me].places.get(&completion.qp).copied() else { continue };
-            if completion.opcode == WcOpcode::Receive {
-                self.post_receive(&self.sides[me], place)?;
-            } else {
-                self.sides[me].done[place] += 1;
-            }
-        }
-        Ok(reaped)
-    }
-
     /// The last message of each direction arrived as it was sent.
     fn verify(&self) -> Result<(), CommandError> {
-        let (len, sink) = (self.size as usize, slot(self.size));
         for me in 0..1 + usize::from(self.args.bidir) {
             let peer = 1 - me;
-            let (from, to) = match self.args.op {
-                Operation::Write | Operation::Send => (me, peer),
-                Operation::Read => (peer, me),
-                Operation::Atomic | Operation::Device => continue,
-            };
-            let (mut source, mut found) = (vec![0; len], vec![0; len]);
-            self.sides[from].region.read(0, &mut source)?;
-            self.sides[to].region.read(sink, &mut found)?;
-            if source != found {
-                return Err(CommandError::Failed("the bytes received are not those sent".into()));
+            match self.args.op {
+                Operation::Write | Operation::Send => self.sides[peer].verify(self.size, me)?,
+                Operation::Read => self.sides[me].verify(self.size, peer)?,
+                Operation::Atomic | Operation::Device => {}
             }
         }
         Ok(())
@@ -390,6 +493,13 @@ fn print(report: &Report) {
     let config = report.config.map(|config| format!(", {config} devices")).unwrap_or_default();
     println!("{} of {} bytes, engine {}{config}", report.op, report.size, report.engine);
     println!("  messages          {} ({:.0} a second)", report.messages, report.messages_per_second);
+    println!(
+        "  posted            {} at once, {} outstanding, every {}th signalled{}",
+        report.post_list,
+        report.depth,
+        report.signal_every,
+        if report.inline { ", inline" } else { "" }
+    );
     println!("  goodput           {:.3} Gbit/s", report.goodput_bps / 1e9);
     if let (Some(limit), Some(ratio)) = (report.limit_bps, report.ratio_to_limit) {
         println!("  limit of the link {:.3} Gbit/s, reached {:.2} %", limit / 1e9, 100.0 * ratio);

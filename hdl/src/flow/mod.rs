@@ -1,0 +1,13 @@
+//! From a block to gates: its Verilog, and what the free tools make of it and say about it.
+//!
+//! * [`Design`]: a block's Verilog and ports
+//! * [`run`]: a tool, its exit status looked at
+//! * [`Netlist`], [`Packed`], [`Routed`]: what yosys and nextpnr-ice40 report
+
+mod design;
+mod report;
+mod tool;
+
+pub use design::Design;
+pub use report::{Cells, Clock, Netlist, Packed, Routed, Used};
+pub use tool::{FlowError, run};
