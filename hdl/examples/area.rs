@@ -10,11 +10,11 @@ use ironwarp_hdl::crc::Crc32c;
 use ironwarp_hdl::dma::{Fetch, Reader, Writer};
 use ironwarp_hdl::flow::{Design, FlowError, Netlist, Packed, Routed, run};
 use ironwarp_hdl::host::Requests;
-use ironwarp_hdl::mem::{Fifo, Packets};
+use ironwarp_hdl::mem::{FLASH_BASE, Fifo, Flash, Packets};
 use ironwarp_hdl::mpa::{Markers, Walk};
 use ironwarp_hdl::rx::{Arbiter, Parse, Receive};
 use ironwarp_hdl::seq::{SeqWindow, Sequencer};
-use ironwarp_hdl::top::Core;
+use ironwarp_hdl::top::{SMALL_FRAME_MAX as FRAME_MAX, SMALL_LINE, small_core};
 use ironwarp_hdl::tx::{Cut, Fetch as SendFetch, Framer, TxEngine, TxRing};
 use std::path::Path;
 use std::process::ExitCode;
@@ -22,7 +22,6 @@ use std::process::ExitCode;
 const TARGET_MHZ: &str = "62.5";
 const SEEDS: [&str; 3] = ["1", "2", "3"];
 /// Largest frame of a `small` device, bytes.
-const FRAME_MAX: usize = 1518;
 
 /// A block by name; made only when wanted.
 type Maker = (&'static str, fn(&str) -> Design);
@@ -34,6 +33,7 @@ const BLOCKS: &[Maker] = &[
     ("mpa/markers", |name| Design::new(name, Markers::default())),
     ("seq/window", |name| Design::new(name, SeqWindow::default())),
     ("mem/fifo", |name| Design::new(name, Fifo::<8, 32>::default())),
+    ("mem/flash", |name| Design::new(name, Flash::<13>::new(FLASH_BASE, SMALL_LINE))),
     ("mem/packets", |name| Design::new(name, Packets::<8, 32, 9>::default())),
     ("rx/arbiter", |name| Design::new(name, Arbiter::default())),
     ("rx/parse", |name| Design::new(name, Parse::<9>::default())),
@@ -50,14 +50,9 @@ const BLOCKS: &[Maker] = &[
     // 12 Mbaud from 31.25 MHz.
     ("bridge/engine", |name| Design::new(name, Bridge::<10>::new(Baud::new(31_250_000, 12_000_000)))),
     ("host/requests", |name| Design::new(name, Requests::new(12))),
-    ("seq/core", |name| Design::new(name, Sequencer::<9, 9, 11>::new(&noise()))),
-    ("top/core", |name| Design::new(name, Core::<9, 9, 11, 9, 9, 6>::new(&noise(), FRAME_MAX, 3, 12))),
+    ("seq/core", |name| Design::new(name, Sequencer::<13, 9, 10, 9, 7>::small())),
+    ("top/core", |name| Design::new(name, small_core())),
 ];
-
-/// A program: what it says does not change the logic, as long as its memory remains one.
-fn noise() -> Vec<u32> {
-    (1..512u32).map(|i| i.wrapping_mul(0x9e37_79b9)).collect()
-}
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();

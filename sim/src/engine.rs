@@ -6,7 +6,7 @@ use crate::rtl::native::Native;
 use crate::rtl::pins::Rtl;
 use crate::rtl::verilated::{VerilateError, Verilated};
 use crate::rtl::{
-    Compared, Comparison, DmaTiming, Pace, Profile, RtlConfig, RtlDevice, WavesConfig, WavesError,
+    Compared, Comparison, DmaTiming, Pace, Profile, RtlConfig, RtlDevice, Stored, WavesConfig, WavesError,
 };
 use clap::ValueEnum;
 use ironwarp_hdl::top::{Core, full_core, small_core};
@@ -168,7 +168,7 @@ impl Engine {
                 let built = |size: &Sizes| Sizes { clock_khz: size.clock_khz, ..sizes } == *size;
                 let program = program(&sizes)?;
                 let rtl = if built(&Sizes::SMALL) {
-                    self.simulation(small_core(&program.words), &sizes, watch)?
+                    Box::new(Stored::new(self.simulation(small_core(), &sizes, watch)?, program.clone()))
                 } else if built(&Sizes::FULL) {
                     self.simulation(full_core(&program.words), &sizes, watch)?
                 } else {
@@ -193,9 +193,11 @@ impl Engine {
         const R: usize,
         const X: usize,
         const C: usize,
+        const I: usize,
+        const N: usize,
     >(
         self,
-        core: Core<P, M, T, R, X, C>,
+        core: Core<P, M, T, R, X, C, I, N>,
         sizes: &Sizes,
         watch: &Watch,
     ) -> Result<Box<dyn Rtl>, EngineError> {

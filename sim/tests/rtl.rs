@@ -6,6 +6,7 @@ use ironwarp_sim::lab::{Connection, Lab, LabConfig};
 use ironwarp_sim::link::LinkConfig;
 use ironwarp_sim::model::ModelConfig;
 use ironwarp_sim::rtl::{FLOWS, Profile, WavesConfig};
+use ironwarp_sim::size::Size;
 use std::path::Path;
 use std::process::Command;
 
@@ -14,19 +15,16 @@ const MESSAGE: usize = 2048;
 
 /// Rounds of verified operations between two devices of this engine.
 fn exercise(engine: Engine, link: LinkConfig, markers: bool, rounds: u64) {
-    watched(engine, link, markers, rounds, None);
+    run(&config(engine, link), markers, rounds);
 }
 
-/// The same with waveforms; what the devices did.
-fn watched(
-    engine: Engine,
-    link: LinkConfig,
-    markers: bool,
-    rounds: u64,
-    waves: Option<WavesConfig>,
-) -> [Profile; 2] {
-    let config = LabConfig { link, mtu: 1500, seed: 3, engine, device: ModelConfig::default(), waves };
-    let lab = Lab::new(&config, None).expect("hosts");
+fn config(engine: Engine, link: LinkConfig) -> LabConfig {
+    LabConfig { link, mtu: 1500, seed: 3, engine, device: ModelConfig::default(), waves: None }
+}
+
+/// Rounds of verified operations; what the devices did.
+fn run(config: &LabConfig, markers: bool, rounds: u64) -> [Profile; 2] {
+    let lab = Lab::new(config, None).expect("hosts");
     let memory = memory_for(MESSAGE);
     let sides = [0, 1].map(|node| Prepared::new(&lab, node, memory).expect("verbs"));
     lab.connect([sides[0].qp(), sides[1].qp()], &Connection { crc: true, markers }).expect("connection");
@@ -66,6 +64,15 @@ fn verbs_are_verified_on_the_verilog_with_markers() {
     }
 }
 
+/// The wire takes a frame in the time in which the core can build ten: transmit ring and MAC are full, and the core is held.
+#[test]
+fn verbs_are_verified_on_the_verilog_behind_a_slow_wire() {
+    if verilator() {
+        let link = LinkConfig { rate_bps: Some(100_000_000), ..LinkConfig::default() };
+        exercise(Engine::RtlVerilated, link, false, 4);
+    }
+}
+
 #[test]
 fn verbs_are_verified_on_the_verilog_over_a_bad_link() {
     if verilator() {
@@ -85,6 +92,19 @@ fn changes(path: &Path, name: &str) -> (Vec<u64>, usize) {
     (times, body.lines().filter(changed).count())
 }
 
+/// Every channel of host memory stalls by itself, for longer than a frame takes, and frames are lost, doubled and out of order.
+#[test]
+fn nothing_locks_up_on_moody_memory_and_a_bad_link() {
+    if !verilator() {
+        return;
+    }
+    let link = LinkConfig { loss: 0.01, reorder: 0.02, duplicate: 0.02, corrupt: 0.01, ..gigabit() };
+    for seed in 0..3 {
+        let device = ModelConfig { dma_jitter_ns: 20_000, ..ModelConfig::default() };
+        run(&LabConfig { seed, device, ..config(Engine::RtlVerilated, link) }, seed == 1, 2);
+    }
+}
+
 #[test]
 fn waveforms_cover_the_cycles_that_were_asked_for() {
     let folder = std::env::temp_dir().join(format!("ironwarp-waves-{}", std::process::id()));
@@ -94,7 +114,7 @@ fn waveforms_cover_the_cycles_that_were_asked_for() {
     for engine in engines {
         let path = folder.join(format!("{}.vcd", engine.name()));
         let waves = WavesConfig { path: path.clone(), cycles: 500..540 };
-        watched(engine, gigabit(), false, 1, Some(waves));
+        run(&LabConfig { waves: Some(waves), ..config(engine, gigabit()) }, false, 1);
         for side in ["left", "right"] {
             let (times, clocks) = changes(&path.with_extension(format!("{side}.vcd")), "clock");
             // 62.5 MHz: a rise and a fall every 16 ns.
@@ -104,14 +124,7 @@ fn waveforms_cover_the_cycles_that_were_asked_for() {
     }
     std::fs::remove_dir_all(&folder).expect("folder");
     let waves = Some(WavesConfig { path: folder.join("gone").join("a.vcd"), cycles: 0..1 });
-    let config = LabConfig {
-        link: gigabit(),
-        mtu: 1500,
-        seed: 3,
-        engine: Engine::Rtl,
-        device: ModelConfig::default(),
-        waves,
-    };
+    let config = LabConfig { waves, ..config(Engine::Rtl, gigabit()) };
     let refused =
         |engine| Lab::new(&LabConfig { engine, ..config.clone() }, None).err().expect("error").to_string();
     assert!(refused(Engine::Rtl).contains("cannot write waveforms to"), "{}", refused(Engine::Rtl));
@@ -123,7 +136,7 @@ fn the_profile_accounts_for_every_cycle() {
     if !verilator() {
         return;
     }
-    for profile in watched(Engine::RtlVerilated, gigabit(), false, 2, None) {
+    for profile in run(&config(Engine::RtlVerilated, gigabit()), false, 2) {
         let busy: u64 = profile.routines.values().sum();
         assert_eq!(busy + profile.waiting, profile.cycles);
         // An instruction takes a cycle or more.
@@ -141,9 +154,22 @@ fn the_whole_core_is_its_verilog_in_every_cycle_of_verified_traffic() {
     if !verilator() {
         return;
     }
-    exercise(Engine::RtlCompared, gigabit(), false, 3);
-    let seen = comparison();
-    println!("{} cycles, {} mismatches", seen.cycles(), seen.mismatches());
-    assert_eq!(seen.mismatches(), 0);
-    assert!(seen.cycles() >= 200_000, "{} cycles", seen.cycles());
+    let mut before = 0;
+    for (size, rounds) in [(Size::Full, 3), (Size::Small, 1)] {
+        let device = size.device();
+        run(&LabConfig { device, ..config(Engine::RtlCompared, gigabit()) }, false, rounds);
+        let seen = comparison();
+        println!("{}: {} cycles, {} mismatches", size.name(), seen.cycles() - before, seen.mismatches());
+        assert_eq!(seen.mismatches(), 0);
+        assert!(seen.cycles() - before >= 200_000, "{} cycles", seen.cycles() - before);
+        before = seen.cycles();
+    }
+}
+
+#[test]
+fn verbs_are_verified_on_a_small_device_whose_program_is_in_a_flash() {
+    if verilator() {
+        let device = Size::Small.device();
+        run(&LabConfig { device, ..config(Engine::RtlVerilated, gigabit()) }, true, 2);
+    }
 }

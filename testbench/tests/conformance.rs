@@ -129,14 +129,15 @@ fn tests_in(source: &str) -> Vec<String> {
 fn tests() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut stems = BTreeSet::new();
-    for member in ["proto", "driver", "sim", "testbench"] {
+    for member in ["proto", "driver", "sim", "testbench", "hdl", "hdl/micro"] {
         let member_folder = workspace().join(member);
         let (mut units, mut whole) = (Vec::new(), Vec::new());
         rust_sources(&member_folder.join("src"), &mut units);
         rust_sources(&member_folder.join("tests"), &mut whole);
         for file in &units {
             let module = module_of(file.strip_prefix(member_folder.join("src")).unwrap());
-            let prefix = if module.is_empty() { member.to_owned() } else { format!("{member}::{module}") };
+            let member = member.replace('/', "::");
+            let prefix = if module.is_empty() { member } else { format!("{member}::{module}") };
             let source = fs::read_to_string(file).unwrap();
             found.extend(tests_in(&source).iter().map(|test| format!("{prefix}::{test}")));
         }
@@ -185,6 +186,24 @@ fn every_test_named_exists() {
         }
     }
     assert!(missing.is_empty(), "no such test: {missing:#?}");
+}
+
+/// docs/verification.md names the tests of each of the ten traps.
+#[test]
+fn every_trap_has_tests_that_exist() {
+    let plan = fs::read_to_string(workspace().join("docs/verification.md")).unwrap();
+    let (_, section) = plan.split_once("## Ten traps").expect("the section on traps");
+    let section = section.split("\n## ").next().unwrap();
+    let tests = tests();
+    for trap in 1..=10 {
+        let start = format!("| {trap} |");
+        let row = section.lines().find(|line| line.starts_with(&start)).expect(&start);
+        let named: Vec<_> = row.split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "trap {trap} names no test");
+        for test in named {
+            assert!(tests.contains(test), "trap {trap}: there is no test {test}");
+        }
+    }
 }
 
 #[test]

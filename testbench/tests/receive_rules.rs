@@ -9,6 +9,7 @@ use ironwarp_proto::abi::region::{Region, access};
 use ironwarp_proto::abi::regs::{Command, CommandStatus, Counter};
 use ironwarp_proto::abi::send_entry::{Opcode as Verb, Payload, SendEntry, Sge};
 use ironwarp_proto::ddp::{DdpHeader, QN_ATOMIC, QN_READ, QN_SEND};
+use ironwarp_proto::mpa::stream::FpduCrc;
 use ironwarp_proto::pins::Nanos;
 use ironwarp_proto::rdmap::{AtomicResponse, Opcode, ReadRequest};
 use ironwarp_proto::terminate::TerminateError as E;
@@ -470,6 +471,39 @@ fn ird_is_free_again_when_the_response_has_left() {
         assert_eq!(sent.iter().map(|sent| sent.payload.len()).sum::<usize>(), 3000 + 3 * 20, "{msn}");
     }
     assert_eq!(scene.errors(), []);
+}
+
+/// The source of a Read is memory that its owner may change while a response is repeated: the peer then holds the beginning of
+/// one FPDU and the end of another, and the CRC says so.
+#[test]
+fn a_source_that_changes_between_transmissions_does_not_pass_the_crc() {
+    let (old, new) = (pattern(1000, 1), pattern(1000, 77));
+    for keep in [0, 1, 15, 16, 17, 500, 1015, 1016, 1019] {
+        for changes in [false, true] {
+            let mut scene = Scene::model();
+            assert!(scene.memory.write(0, &old));
+            scene.send_ddp(untagged(Opcode::ReadRequest, QN_READ, 1, 0, true), &read_request(0, 1000));
+            let frames = scene.rig.frames();
+            let sent = frames.iter().map(|frame| parse(frame)).find(|sent| !sent.payload.is_empty());
+            let sent = sent.expect("a response");
+            assert_eq!(sent.payload.len(), 1020);
+            // The link has left the beginning of it.
+            let mut fpdus = Vec::new();
+            scene.receive_part(&Sent { payload: sent.payload[..keep].to_vec(), ..sent }, &mut fpdus);
+            scene.ack(scene.peer.rcv, scene.peer.window);
+            if changes {
+                assert!(scene.memory.write(0, &new));
+            }
+            fpdus.extend(scene.pump_after(SECOND).1);
+            let [fpdu] = &fpdus[..] else { panic!("{} FPDUs with {keep} bytes kept", fpdus.len()) };
+            // The first 16 bytes, length and DDP header, are the same in both; of the old source nothing was kept then.
+            let mixed = changes && keep > 16;
+            assert_eq!(fpdu.crc == FpduCrc::Bad, mixed, "{keep} bytes kept, changed: {changes}");
+            if !mixed {
+                assert!(&fpdu.ulpdu[14..] == if changes { &new[..] } else { &old[..] }, "{keep}, {changes}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::isa::Word;
 use ironwarp_proto::abi::doorbell::Pages;
+use ironwarp_proto::abi::regs::features;
 
 /// Build-time sizes and features of a device: everything that differs between `small` and `full`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub struct Sizes {
     pub ird: u8,
     /// Largest ORD.
     pub ord: u8,
-    /// log2 of the FPDUs a QP may have unacknowledged (journal entries of 4 words).
+    /// log2 of the FPDUs a QP may have unacknowledged (journal entries of 4 words), at least 2.
     pub log2_journal: u8,
     /// log2 of the send entries a QP may have started and not completed (2 words each).
     pub log2_works: u8,
@@ -55,7 +56,7 @@ impl Sizes {
         features: 0x3f,
         clock_khz: 62_500,
     };
-    /// For the smallest target: 4 QPs, 16 regions, no stream mode, SRQ or memory windows.
+    /// For the smallest target: 4 QPs, 16 regions, no stream mode, no SRQs; T has 1,024 words.
     pub const SMALL: Sizes = Sizes {
         log2_qps: 2,
         log2_regions: 4,
@@ -63,13 +64,13 @@ impl Sizes {
         log2_srqs: 0,
         ird: 2,
         ord: 2,
-        log2_journal: 3,
+        log2_journal: 2,
         log2_works: 3,
         log2_irrq: 2,
         log2_expected: 1,
         log2_rx_ring: 9,
         log2_tx_ring: 9,
-        features: 0x07,
+        features: 0x27,
         clock_khz: 31_250,
     };
 
@@ -82,13 +83,17 @@ impl Sizes {
     pub const fn has(&self, feature: u32) -> bool {
         self.features & feature != 0
     }
-    /// T address of the lookup hash: 256 words, QP + 1 of the first connection of the bucket, or 0.
+    /// T address of the lookup hash: QP + 1 of the first connection of the bucket, or 0.
     pub const fn hash(&self) -> u16 {
-        256
+        t::END as u16
+    }
+    /// log2 of its buckets. The hash of a descriptor has 8 bits.
+    pub const fn log2_buckets(&self) -> u8 {
+        if self.log2_qps < 6 { self.log2_qps + 1 } else { 8 }
     }
     /// T address of the region table: 8 words each.
     pub const fn regions(&self) -> u16 {
-        512
+        self.hash() + (1 << self.log2_buckets())
     }
     /// T address of the CQs: 8 words each (4 as written, 4 of state).
     pub const fn cqs(&self) -> u16 {
@@ -100,7 +105,7 @@ impl Sizes {
     }
     /// T address of the ready queue: one word a QP.
     pub const fn ready(&self) -> u16 {
-        self.srqs() + (16 << self.log2_srqs)
+        self.srqs() + if self.has(features::SRQ) { 16 << self.log2_srqs } else { 0 }
     }
     /// T address of the QP areas.
     pub const fn qps(&self) -> u16 {
@@ -115,9 +120,9 @@ impl Sizes {
     /// | 0 | sequence number of its first byte, a marker in front included |
     /// | 1 | payload bytes 15:0, send entry index or Read Request queue index 31:16 |
     /// | 2 | offset in the message; of a run: its FPDUs 7:0, its works 15:8 |
-    /// | 3 | RDMAP opcode 3:0, bit 4 last of the message, bit 5 the last completes the work, bit 6 the last frees the Read Request queue entry, bit 7 Immediate Data follows the message; MSN 15:8, work 23:16, Request Identifier 31:24 (low 8 bits of each; Write and Sends: bit 24 inline; they and Read Responses: bit 25 its address is in `places`, for this turn; bit 26 a run: inline Writes of consecutive entries, the same length each, and the last of their works) |
+    /// | 3 | RDMAP opcode 3:0, or 12: a run of inline Writes of consecutive entries, the same length each, and the last of their works; bit 4 last of the message, bit 5 the last completes the work, bit 6 the last frees the Read Request queue entry, bit 7 Immediate Data follows the message; MSN 15:8, work 23:16, Request Identifier 31:24 (low 8 bits of each; Write and Sends: bit 24 inline; they and Read Responses: bit 25 its address is in `places`, for this turn) |
     pub const fn journal(&self) -> u16 {
-        128
+        (q::RUNS + if self.has(features::STREAM) { q::RUN_WORDS } else { 0 }) as u16
     }
     /// Offset of the works in a QP area: 2 words a send entry that was started and is not complete, by its number modulo
     /// how many there are.
@@ -159,6 +164,14 @@ impl Sizes {
     /// Words of a QP area.
     pub const fn qp_area(&self) -> u16 {
         self.expected() + (8 << self.log2_expected)
+    }
+    /// Send entries that are read at once at most: half of those that are kept, since a second slot may follow.
+    pub const fn batch(&self) -> u8 {
+        if self.log2_journal < 3 { 1 << (self.log2_journal - 1) } else { 4 }
+    }
+    /// Words of a reply of the small reader at most.
+    pub const fn reply(&self) -> u8 {
+        16 * self.batch()
     }
     /// T address of the send entries that were read last, 16 words a slot, as many slots as the journal has entries.
     pub const fn entries(&self) -> u16 {
@@ -430,19 +443,23 @@ pub mod q {
     pub const TUPLE: u8 = 24;
     /// IPv4 identification.
     pub const IDENT: u8 = 27;
-    /// Host part, 4 words.
+    /// What the QP lost: flags of the host part.
     pub const HOST: u8 = 28;
     /// The header template as software wrote it: 14 words.
-    pub const TEMPLATE: u8 = 32;
-    /// TCP and stream mode: 34 words.
-    pub const TCP: u8 = 46;
+    pub const TEMPLATE: u8 = 29;
+    /// TCP: 9 words.
+    pub const TCP: u8 = 43;
     /// RDMA receive: 16 words (the SGEs of the open receive entry first).
-    pub const RDMA_RX: u8 = 80;
-    /// RDMA transmit: 32 words (the Terminate that is sent).
-    pub const RDMA_TX: u8 = 96;
+    pub const RDMA_RX: u8 = 52;
+    /// RDMA transmit: 19 words, the Terminate that is sent. Nothing is received any more then.
+    pub const RDMA_TX: u8 = RDMA_RX;
+    /// Stream mode: the runs that are kept behind gaps. Not there without.
+    pub const RUNS: u8 = RDMA_RX + 20;
+    /// Words of them.
+    pub const RUN_WORDS: u8 = 8;
 }
 
-/// Device words: T 0..256.
+/// Device words, from T 0 on: without gaps, since `small` has 1,024 words in all.
 pub mod t {
     /// Counters, 32 words, numbered as `Counter`.
     pub const COUNTERS: u8 = 0;
@@ -450,16 +467,24 @@ pub mod t {
     pub const HOST: u8 = 32;
     /// TCP timing in units of 1024 ns: minimum RTO, maximum RTO (at least the minimum), delayed ACK,
     /// initial window (segments), retries, tick, 64 ticks. All at most 2^30.
-    pub const TIMING: u8 = 128;
-    /// Error record for `stop`: 32 words.
-    pub const RECORD: u8 = 160;
+    pub const TIMING: u8 = 96;
+    /// Transmit part: whose send entries are at `Sizes::entries`.
+    pub const OWNER: u8 = 103;
+    /// Error record for `stop`: 14 words.
+    pub const RECORD: u8 = 104;
+    /// A send entry for the region routines: 16 words. Whoever writes a record has no entry in hand.
+    pub const ENTRY: u8 = RECORD;
     /// Words of the FPDU being delivered behind W0..W4: 13 words.
-    pub const FPDU: u8 = 192;
-    /// Scratch of the transmit part, 32 words: a send entry for the region routines, its last word whose send entries are at
-    /// `Sizes::entries`.
-    pub const ENTRY: u8 = 208;
+    pub const FPDU: u8 = 120;
+    /// Transmit part: scratch.
+    pub const SAVED: u8 = 133;
     /// Words of payload of the last run of Writes.
-    pub const RUN_WORDS: u8 = 240;
-    /// The rest is free: 241..256.
-    pub const FREE: u8 = 241;
+    pub const RUN_WORDS: u8 = 134;
+    /// Where the rest of the message that is being cut may be read: whose it is (0: not known), host address of its first byte, low and high.
+    pub const SOURCE: u8 = 135;
+    /// Where the rest of the message that is being received goes: whose it is (0: not known), host address of offset 0 of a Send or of TO 0 of a
+    /// Read Response, low and high.
+    pub const SINK: u8 = 138;
+    /// First word behind them.
+    pub const END: u8 = 141;
 }

@@ -53,6 +53,8 @@ pub struct Fetch<const A: usize> {
     pub ring_address: Signal<Out, FB<A>>,
     /// The word at the address of the cycle before.
     pub ring_data: Signal<In, FB<32>>,
+    /// No, it is another.
+    pub ring_wait: Signal<In, Bit>,
     /// Next word given.
     pub words_data: Signal<In, FB<32>>,
     /// There is one.
@@ -102,7 +104,7 @@ impl<const A: usize> Logic for Fetch<A> {
         self.takes.next = self.active.val() && !self.padding.q.val() && self.rotator.upstream.ready.val();
         self.channel.ready.next = self.takes.val() && self.is_host.q.val();
         self.words_ready.next = self.takes.val() && self.is_words.q.val();
-        self.valid.next = self.active.val();
+        self.valid.next = self.active.val() && !self.ring_wait.val();
         self.bad.next = self.error.q.val();
         self.rotator.offset.next = self.offset.q.val();
         self.rotator.upstream.data.next = self.ring_data.val();

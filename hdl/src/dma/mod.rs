@@ -2,6 +2,7 @@
 
 mod bursts;
 mod channel;
+mod failures;
 mod fetch;
 mod reader;
 mod tags;
@@ -9,6 +10,7 @@ mod writer;
 
 pub use bursts::Bursts;
 pub use channel::{ReadMaster, ReadSlave, WriteMaster, WriteSlave};
+pub use failures::Failures;
 pub use fetch::Fetch;
 pub use reader::Reader;
 pub use writer::Writer;

@@ -1,6 +1,6 @@
 use super::{Bursts, ReadMaster};
 use crate::fb::{FB, bit_cast};
-use crate::mem::Packets;
+use crate::mem::{Packets, StoreMaster};
 use rust_hdl::prelude::*;
 
 /// What the reader is doing.
@@ -31,6 +31,7 @@ enum State {
 ///
 /// **Interface.** Commands of three words on `command`, replies on `word`, both as in section 5 of docs/microarchitecture.md.
 /// A command is taken when the one before is done. 0 words, or more than 64 (with a mask: 256), are not a command: the word is dropped.
+/// `waiting`, `store`: of the replies, see [`Packets`].
 ///
 /// **Theory of operation.** The status comes before the words and is known behind them, so they are written behind its place
 /// and committed with it, or without if one could not be read. The mask turns by a bit with each word that comes; its lowest bit says whether the word is
@@ -39,7 +40,7 @@ enum State {
 /// **Latency** 7 cycles from C2 to the reply if memory answers at once. **Throughput** one word a cycle within a command.
 ///
 /// **Area and fmax** on the HX8K: docs/area.md.
-#[derive(LogicBlock, Default)]
+#[derive(LogicBlock)]
 pub struct Reader {
     /// Rising edge.
     pub clock: Signal<In, Clock>,
@@ -57,6 +58,10 @@ pub struct Reader {
     pub valid: Signal<Out, Bit>,
     /// It is taken.
     pub ready: Signal<In, Bit>,
+    /// There is one, or will be when its turn comes.
+    pub waiting: Signal<Out, Bit>,
+    /// Memory of the replies, if it is shared.
+    pub store: StoreMaster,
     /// Host memory.
     pub channel: ReadMaster,
     bursts: Bursts,
@@ -72,6 +77,7 @@ pub struct Reader {
     next: DFF<FB<7>>,
     error: DFF<Bit>,
     is_read: Signal<Local, Bit>,
+    takes: Signal<Local, Bit>,
     words: Signal<Local, FB<9>>,
     above: Signal<Local, FB<7>>,
     which: Signal<Local, FB<16>>,
@@ -79,6 +85,53 @@ pub struct Reader {
     kept: Signal<Local, Bit>,
     first: Signal<Local, FB<16>>,
     turned: Signal<Local, FB<16>>,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self::form(Packets::default())
+    }
+}
+
+impl Reader {
+    /// With replies of up to `most` words, in `words` words of a shared memory from `base` on.
+    pub fn shared(base: usize, words: usize, most: usize) -> Self {
+        Self::form(Packets::shared(base, words, most + 1))
+    }
+
+    fn form(packets: Packets<8, 32, 65>) -> Self {
+        Self {
+            clock: Signal::default(),
+            reset: Signal::default(),
+            command: Signal::default(),
+            command_valid: Signal::default(),
+            command_ready: Signal::default(),
+            word: Signal::default(),
+            valid: Signal::default(),
+            ready: Signal::default(),
+            waiting: Signal::default(),
+            store: Default::default(),
+            channel: Default::default(),
+            bursts: Bursts::default(),
+            packets,
+            state: DFF::default(),
+            count: DFF::default(),
+            mask: DFF::default(),
+            low: DFF::default(),
+            high: DFF::default(),
+            next: DFF::default(),
+            error: DFF::default(),
+            is_read: Signal::default(),
+            takes: Signal::default(),
+            words: Signal::default(),
+            above: Signal::default(),
+            which: Signal::default(),
+            most: Signal::default(),
+            kept: Signal::default(),
+            first: Signal::default(),
+            turned: Signal::default(),
+        }
+    }
 }
 
 impl Logic for Reader {
@@ -134,7 +187,8 @@ impl Logic for Reader {
             self.error.d.next = false;
         }
 
-        self.channel.ready.next = self.state.q.val() == State::Data;
+        self.takes.next = (self.state.q.val() == State::Data) && self.packets.may_write.val();
+        self.channel.ready.next = self.takes.val();
         self.packets.slot.next = self.next.q.val();
         self.packets.data_in.next = self.channel.data.val();
         self.kept.next = self.mask.q.val().get_bit(0);
@@ -142,7 +196,7 @@ impl Logic for Reader {
         self.turned.next = (self.mask.q.val() >> 1) | (self.first.val() << 15);
         self.packets.write.next = false;
         self.packets.commit.next = 0.into();
-        if (self.state.q.val() == State::Data) && self.channel.valid.val() {
+        if self.takes.val() && self.channel.valid.val() {
             self.packets.write.next = self.kept.val();
             if self.kept.val() {
                 self.next.d.next = self.next.q.val() + 1;
@@ -156,7 +210,7 @@ impl Logic for Reader {
                 self.state.d.next = State::Status;
             }
         }
-        if self.state.q.val() == State::Status {
+        if (self.state.q.val() == State::Status) && self.packets.may_write.val() {
             self.state.d.next = State::Command;
             self.packets.slot.next = 0.into();
             self.packets.data_in.next = bit_cast::<32, 1>(self.error.q.val().into());
@@ -171,6 +225,8 @@ impl Logic for Reader {
         }
         self.word.next = self.packets.word.val();
         self.valid.next = self.packets.valid.val();
+        self.waiting.next = self.packets.waiting.val();
+        StoreMaster::link(&mut self.store, &mut self.packets.store);
         self.packets.ready.next = self.ready.val();
     }
 }

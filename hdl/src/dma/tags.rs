@@ -1,20 +1,23 @@
+use super::Failures;
 use crate::fb::FB;
 use rust_hdl::prelude::*;
 
-/// Whose writes are still to be answered, and whose was the first that failed.
+/// Whose writes are still to be answered, and whose have failed.
 ///
 /// ```text
-///  change --> tag, open  --> old tag, old open     error, error_tag
-///              ^ asked           v answered, failed ---^
+///  change --> tag, open  --> old tag, old open
+///              ^ asked           v answered, failed
+///              +-- unread -------+--> Failures --> error, error_tag
 /// ```
 ///
 /// **Interface.** `asked`: a burst was commanded, for the present tag; only with `room`. `answered`: the oldest burst has its
 /// answer, `failed` or not. `unread`: what the present tag's burst under way should have written could not be read.
-/// `change` asks for another tag; in the cycle with `changed` it is taken. `quiet`: nothing is open. `error` and
-/// `error_tag` keep the first failure until `clear_error`.
+/// `change` asks for another tag; in the cycle with `changed` it is taken. `quiet`: nothing is open, and no failure but that shown is
+/// unknown. `error` and `error_tag` show one of the tags that failed until `clear_error`, then the next.
 ///
 /// **Theory of operation.** Answers come in order, so of two tags the older is answered first. A third tag waits until the
-/// first has all its answers: with one packet's writes open while the next one's begin, it has.
+/// first has all its answers: with one packet's writes open while the next one's begin, it has. What could not be read is put into the set in the
+/// first cycle without a failed answer, before the tag changes.
 ///
 /// **Latency** 1 cycle. **Throughput** a command and an answer a cycle.
 ///
@@ -26,7 +29,7 @@ pub struct Tags {
     /// Synchronous: nothing is open, nothing failed, the tag is 0.
     pub reset: Signal<In, Bit>,
     /// The new tag.
-    pub tag: Signal<In, FB<16>>,
+    pub tag: Signal<In, FB<8>>,
     /// Take it.
     pub change: Signal<In, Bit>,
     /// It is taken.
@@ -46,26 +49,28 @@ pub struct Tags {
     /// A write failed.
     pub error: Signal<Out, Bit>,
     /// Whose.
-    pub error_tag: Signal<Out, FB<16>>,
+    pub error_tag: Signal<Out, FB<8>>,
     /// Forget it.
     pub clear_error: Signal<In, Bit>,
-    now: DFF<FB<16>>,
+    now: DFF<FB<8>>,
     open: DFF<FB<8>>,
-    old: DFF<FB<16>>,
+    old: DFF<FB<8>>,
     old_open: DFF<FB<8>>,
-    bad: DFF<Bit>,
-    whose: DFF<FB<16>>,
+    unknown: DFF<Bit>,
+    failures: Failures<8>,
     after: Signal<Local, FB<8>>,
     old_after: Signal<Local, FB<8>>,
     is_bad: Signal<Local, Bit>,
-    blamed: Signal<Local, FB<16>>,
+    blamed: Signal<Local, FB<8>>,
     same: Signal<Local, Bit>,
 }
 
 impl Logic for Tags {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, now, open, old, old_open, bad, whose);
+        dff_setup!(self, clock, now, open, old, old_open, unknown);
+        clock!(self, clock, failures);
+        self.failures.reset.next = self.reset.val();
         self.after.next = self.open.q.val();
         self.old_after.next = self.old_open.q.val();
         self.blamed.next = self.now.q.val();
@@ -84,33 +89,33 @@ impl Logic for Tags {
         }
         self.open.d.next = self.after.val();
         self.old_open.d.next = self.old_after.val();
-        self.room.next = !self.open.q.val().get_bit(7);
+        self.room.next = !self.open.q.val().get_bit(7) && self.failures.ready.val();
 
         self.same.next = self.tag.val() == self.now.q.val();
-        self.changed.next = self.same.val() || (self.old_open.q.val() == 0);
-        if self.change.val() && !self.same.val() && (self.old_open.q.val() == 0) {
+        self.changed.next = self.same.val() || ((self.old_open.q.val() == 0) && !self.unknown.q.val());
+        if self.change.val() && !self.same.val() && self.changed.val() {
             self.now.d.next = self.tag.val();
             self.old.d.next = self.now.q.val();
             self.old_open.d.next = self.after.val();
             self.open.d.next = 0.into();
         }
 
-        self.is_bad.next = (self.answered.val() && self.failed.val()) || self.unread.val();
-        if self.clear_error.val() {
-            self.bad.d.next = false;
-        }
-        if self.is_bad.val() && (!self.bad.q.val() || self.clear_error.val()) {
-            self.bad.d.next = true;
-            self.whose.d.next = self.blamed.val();
-        }
-        self.quiet.next = (self.open.q.val() == 0) && (self.old_open.q.val() == 0);
-        self.error.next = self.bad.q.val();
-        self.error_tag.next = self.whose.q.val();
+        self.is_bad.next = self.answered.val() && self.failed.val();
+        self.unknown.d.next = self.unread.val() || (self.unknown.q.val() && self.is_bad.val());
+        self.failures.put.next = self.is_bad.val() || self.unknown.q.val();
+        self.failures.tag.next = self.blamed.val();
+        self.failures.take.next = self.clear_error.val();
+        self.quiet.next = (self.open.q.val() == 0)
+            && (self.old_open.q.val() == 0)
+            && !self.unknown.q.val()
+            && self.failures.settled.val();
+        self.error.next = self.failures.found.val();
+        self.error_tag.next = self.failures.which.val();
         if self.reset.val() {
             self.now.d.next = 0.into();
             self.open.d.next = 0.into();
             self.old_open.d.next = 0.into();
-            self.bad.d.next = false;
+            self.unknown.d.next = false;
         }
     }
 }

@@ -44,7 +44,7 @@ enum State {
 ///
 /// **Interface.** Commands on `command` as in section 4 of docs/microarchitecture.md; a word that begins no command is
 /// dropped. `free_to` and `free_enable` go to the ring; `irq` is the interrupt line. `drained`: all commands taken are executed and all
-/// writes answered. `error`: one failed, first that with `error_tag`, since `clear_error`.
+/// writes answered. `error`: one with `error_tag` failed; each tag is shown once, until `clear_error`.
 ///
 /// **Theory of operation.** A stretch of bytes comes out of the fetch with its first byte where the destination wants
 /// it, so bytes that are none are held back by strobes and nothing else. PLACE with markers is a PLACE of each stretch between
@@ -72,6 +72,8 @@ pub struct Writer<const A: usize> {
     pub ring_address: Signal<Out, FB<A>>,
     /// The word at the address of the cycle before.
     pub ring_data: Signal<In, FB<32>>,
+    /// No, it is another.
+    pub ring_wait: Signal<In, Bit>,
     /// Word address in the ring; everything before it is free.
     pub free_to: Signal<Out, FB<16>>,
     /// It is.
@@ -82,9 +84,9 @@ pub struct Writer<const A: usize> {
     pub drained: Signal<Out, Bit>,
     /// A write failed.
     pub error: Signal<Out, Bit>,
-    /// The tag of the first that did.
-    pub error_tag: Signal<Out, FB<16>>,
-    /// Forget the error.
+    /// Its tag.
+    pub error_tag: Signal<Out, FB<8>>,
+    /// It is known.
     pub clear_error: Signal<In, Bit>,
     /// Host memory as source.
     pub source: ReadMaster,
@@ -100,7 +102,7 @@ pub struct Writer<const A: usize> {
     goes_on: DFF<Bit>,
     from_host: DFF<Bit>,
     level: DFF<Bit>,
-    tag: DFF<FB<16>>,
+    tag: DFF<FB<8>>,
     left: DFF<FB<16>>,
     // Where the next byte comes from and goes to, bytes to the next marker.
     from: DFF<FB<64>>,
@@ -135,6 +137,7 @@ impl<const A: usize> Logic for Writer<A> {
         self.tags.reset.next = self.reset.val();
         self.ring_address.next = self.fetch.ring_address.val();
         self.fetch.ring_data.next = self.ring_data.val();
+        self.fetch.ring_wait.next = self.ring_wait.val();
 
         // The command.
         self.command_ready.next = (self.state.q.val() == State::Command)
@@ -176,7 +179,7 @@ impl<const A: usize> Logic for Writer<A> {
                 }
                 if self.op.val() == 5 {
                     self.state.d.next = State::Mark;
-                    self.tag.d.next = self.command.val().get_bits::<16>(16);
+                    self.tag.d.next = self.command.val().get_bits::<8>(16);
                 }
             }
             if self.state.q.val() == State::Source {

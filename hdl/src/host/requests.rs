@@ -1,11 +1,11 @@
 use crate::fb::{FB, bit_cast};
-use crate::mem::Fifo;
+use crate::mem::{Packets, StoreMaster};
 use rust_hdl::prelude::*;
 
 /// Register reads, register writes and doorbells of the host, on their way to the sequencer.
 ///
 /// ```text
-///  write, offset, data --> newest --> Fifo --> head, data --> word
+///  write, offset, data --> newest --> Packets --> word
 ///                           ^ merge
 /// ```
 ///
@@ -43,24 +43,22 @@ pub struct Requests {
     pub waiting: Signal<Out, Bit>,
     /// Nothing waits.
     pub empty: Signal<Out, Bit>,
+    /// Memory of the requests, if it is shared.
+    pub store: StoreMaster,
     page_mask: Constant<FB<24>>,
-    queue: Fifo<4, 57>,
+    queue: Packets<5, 32, 2>,
     newest: DFF<Bit>,
     is_write: DFF<Bit>,
     place: DFF<FB<24>>,
     value: DFF<FB<32>>,
+    // The first word of the newest is in the queue.
+    half: DFF<Bit>,
     second: DFF<Bit>,
     within: Signal<Local, FB<24>>,
     is_index: Signal<Local, Bit>,
     merges: Signal<Local, Bit>,
+    leaves: Signal<Local, Bit>,
     moves: Signal<Local, Bit>,
-    entry: Signal<Local, FB<57>>,
-    wide_value: Signal<Local, FB<57>>,
-    wide_place: Signal<Local, FB<57>>,
-    wide_write: Signal<Local, FB<57>>,
-    head: Signal<Local, FB<57>>,
-    head_place: Signal<Local, FB<24>>,
-    head_write: Signal<Local, FB<1>>,
     first: Signal<Local, FB<32>>,
     flag: Signal<Local, FB<32>>,
 }
@@ -68,6 +66,15 @@ pub struct Requests {
 impl Requests {
     /// With doorbell pages of 2^`page` bytes.
     pub fn new(page: u8) -> Self {
+        Self::form(page, Packets::default())
+    }
+
+    /// The same, with `words` words of a shared memory from `base` on.
+    pub fn shared(page: u8, base: usize, words: usize) -> Self {
+        Self::form(page, Packets::shared(base, words, 2))
+    }
+
+    fn form(page: u8, queue: Packets<5, 32, 2>) -> Self {
         Self {
             clock: Signal::default(),
             reset: Signal::default(),
@@ -81,24 +88,20 @@ impl Requests {
             take: Signal::default(),
             waiting: Signal::default(),
             empty: Signal::default(),
+            store: Default::default(),
             page_mask: Constant::new(FB::new((1 << page) - 1)),
-            queue: Fifo::default(),
+            queue,
             newest: DFF::default(),
             is_write: DFF::default(),
             place: DFF::default(),
             value: DFF::default(),
+            half: DFF::default(),
             second: DFF::default(),
             within: Signal::default(),
             is_index: Signal::default(),
             merges: Signal::default(),
+            leaves: Signal::default(),
             moves: Signal::default(),
-            entry: Signal::default(),
-            wide_value: Signal::default(),
-            wide_place: Signal::default(),
-            wide_write: Signal::default(),
-            head: Signal::default(),
-            head_place: Signal::default(),
-            head_write: Signal::default(),
             first: Signal::default(),
             flag: Signal::default(),
         }
@@ -108,7 +111,7 @@ impl Requests {
 impl Logic for Requests {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, newest, is_write, place, value, second);
+        dff_setup!(self, clock, newest, is_write, place, value, half, second);
         clock!(self, clock, queue);
         self.queue.reset.next = self.reset.val();
         self.within.next = self.place.q.val() & self.page_mask.val();
@@ -118,19 +121,27 @@ impl Logic for Requests {
             && self.is_index.val()
             && self.write.val()
             && (self.offset.val() == self.place.q.val());
-        // The newest joins the others when they are gone, or when one comes that it cannot be merged with.
-        self.moves.next = self.newest.q.val()
-            && !self.queue.full.val()
+        // The newest joins the others when they are gone, or when one comes that it cannot be merged with: two words, one after the other.
+        self.leaves.next = self.newest.q.val()
             && ((self.queue.level.val() == 0) || (self.valid.val() && !self.merges.val()));
+        self.moves.next = self.half.q.val() && self.queue.may_write.val();
         self.ready.next = !self.newest.q.val() || self.merges.val() || self.moves.val();
-        self.wide_value.next = bit_cast::<57, 32>(self.value.q.val());
-        self.wide_place.next = bit_cast::<57, 24>(self.place.q.val());
-        self.wide_write.next = bit_cast::<57, 1>(self.is_write.q.val().into());
-        self.entry.next =
-            self.wide_value.val() | (self.wide_place.val() << 32) | (self.wide_write.val() << 56);
-        self.queue.data_in.next = self.entry.val();
-        self.queue.write.next = self.moves.val();
+        self.flag.next = bit_cast::<32, 1>(self.is_write.q.val().into());
+        self.first.next = bit_cast::<32, 24>(self.place.q.val());
+        self.queue.slot.next = 0.into();
+        self.queue.data_in.next = self.first.val() | (self.flag.val() << 31);
+        self.queue.write.next = false;
+        self.queue.commit.next = 0.into();
+        if !self.half.q.val() && self.leaves.val() && self.queue.room.val() && self.queue.may_write.val() {
+            self.queue.write.next = true;
+            self.half.d.next = true;
+        }
         if self.moves.val() {
+            self.queue.slot.next = 1.into();
+            self.queue.data_in.next = self.value.q.val();
+            self.queue.write.next = true;
+            self.queue.commit.next = 2.into();
+            self.half.d.next = false;
             self.newest.d.next = false;
         }
         if self.valid.val() && self.ready.val() {
@@ -140,25 +151,18 @@ impl Logic for Requests {
             self.value.d.next = self.data.val();
             // A merged one that has just moved has gone with its old value.
         }
-        self.head.next = self.queue.data_out.val();
-        self.head_place.next = self.head.val().get_bits::<24>(32);
-        self.head_write.next = self.head.val().get_bits::<1>(56);
-        self.flag.next = bit_cast::<32, 1>(self.head_write.val());
-        self.first.next = bit_cast::<32, 24>(self.head_place.val());
-        self.word.next = self.first.val() | (self.flag.val() << 31);
-        if self.second.q.val() {
-            self.word.next = self.head.val().get_bits::<32>(0);
-        }
-        self.word_valid.next = !self.queue.empty.val();
-        self.waiting.next = !self.queue.empty.val() && !self.second.q.val();
-        self.queue.read.next = false;
-        if self.take.val() && !self.queue.empty.val() {
+        StoreMaster::link(&mut self.store, &mut self.queue.store);
+        self.word.next = self.queue.word.val();
+        self.word_valid.next = self.queue.valid.val();
+        self.waiting.next = self.queue.waiting.val() && !self.second.q.val();
+        self.queue.ready.next = self.take.val();
+        if self.take.val() && self.queue.valid.val() {
             self.second.d.next = !self.second.q.val();
-            self.queue.read.next = self.second.q.val();
         }
-        self.empty.next = self.queue.empty.val() && (self.queue.level.val() == 0) && !self.newest.q.val();
+        self.empty.next = !self.queue.waiting.val() && (self.queue.level.val() == 0) && !self.newest.q.val();
         if self.reset.val() {
             self.newest.d.next = false;
+            self.half.d.next = false;
             self.second.d.next = false;
         }
     }

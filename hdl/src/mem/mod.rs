@@ -1,11 +1,13 @@
 //! Memories.
 
 mod fifo;
+mod flash;
 mod packets;
 mod ram;
 
 pub use fifo::Fifo;
-pub use packets::Packets;
+pub use flash::{FLASH_BASE, FLASH_EACH, FLASH_FIRST, FLASH_NEXT, Flash, flash_image};
+pub use packets::{Packets, StoreMaster, StoreSlave};
 pub use ram::Ram;
 
 use rust_hdl::prelude::{Clock, In, Signal};

@@ -1,7 +1,7 @@
 use crate::crc::Crc32c;
 use crate::dma::{Fetch, ReadMaster};
 use crate::fb::{FB, bit_cast};
-use crate::mem::Packets;
+use crate::mem::{Packets, StoreMaster};
 use rust_hdl::prelude::*;
 
 /// What the walker is doing.
@@ -58,7 +58,7 @@ enum State {
 /// **Latency** 7 cycles from W3 to the first word if nothing is there. **Throughput** one word a cycle, 4 cycles more an FPDU.
 ///
 /// **Area and fmax** on the HX8K: docs/area.md.
-#[derive(LogicBlock, Default)]
+#[derive(LogicBlock)]
 pub struct Walk<const A: usize> {
     /// Rising edge.
     pub clock: Signal<In, Clock>,
@@ -80,15 +80,19 @@ pub struct Walk<const A: usize> {
     pub ready: Signal<In, Bit>,
     /// There is a packet that nobody has looked at.
     pub waiting: Signal<Out, Bit>,
+    /// Memory of the packets, if it is shared.
+    pub store: StoreMaster,
     /// Next word to read from the ring.
     pub ring_address: Signal<Out, FB<A>>,
     /// The word at the address of the cycle before.
     pub ring_data: Signal<In, FB<32>>,
+    /// No, it is another.
+    pub ring_wait: Signal<In, Bit>,
     /// Host memory.
     pub channel: ReadMaster,
     fetch: Fetch<A>,
     crc: Crc32c,
-    packets: Packets<8, 33, 22>,
+    packets: Packets<8, 32, 22>,
     state: DFF<State>,
     // The command.
     markers: DFF<Bit>,
@@ -118,6 +122,9 @@ pub struct Walk<const A: usize> {
     ended: DFF<Bit>,
     code: DFF<FB<4>>,
     pending: DFF<FB<8>>,
+    // Words of the packet being read that are still to come.
+    rest: DFF<FB<5>>,
+    shown_bits: Constant<FB<32>>,
     taking: Signal<Local, Bit>,
     passes: Signal<Local, Bit>,
     complete: Signal<Local, Bit>,
@@ -133,10 +140,95 @@ pub struct Walk<const A: usize> {
     failed: Signal<Local, Bit>,
     there: Signal<Local, FB<32>>,
     slot_data: Signal<Local, FB<32>>,
-    opens: Signal<Local, Bit>,
+    count: Signal<Local, FB<5>>,
+    writes: Signal<Local, Bit>,
     commits: Signal<Local, Bit>,
+    is_first: Signal<Local, Bit>,
     is_taken: Signal<Local, Bit>,
     clear: Signal<Local, Bit>,
+}
+
+impl<const A: usize> Default for Walk<A> {
+    fn default() -> Self {
+        Self::form(Packets::default())
+    }
+}
+
+impl<const A: usize> Walk<A> {
+    /// With packets in `words` words of a shared memory from `base` on.
+    pub fn shared(base: usize, words: usize) -> Self {
+        Self::form(Packets::shared(base, words, 22))
+    }
+
+    fn form(packets: Packets<8, 32, 22>) -> Self {
+        Self {
+            clock: Signal::default(),
+            reset: Signal::default(),
+            command: Signal::default(),
+            command_valid: Signal::default(),
+            command_ready: Signal::default(),
+            word: Signal::default(),
+            first: Signal::default(),
+            valid: Signal::default(),
+            ready: Signal::default(),
+            waiting: Signal::default(),
+            store: Default::default(),
+            ring_address: Signal::default(),
+            ring_data: Signal::default(),
+            ring_wait: Signal::default(),
+            channel: Default::default(),
+            fetch: Fetch::default(),
+            crc: Crc32c::default(),
+            packets,
+            state: DFF::default(),
+            markers: DFF::default(),
+            checked: DFF::default(),
+            from_host: DFF::default(),
+            bytes: DFF::default(),
+            low: DFF::default(),
+            high: DFF::default(),
+            at: DFF::default(),
+            position: DFF::default(),
+            unused: DFF::default(),
+            to_marker: DFF::default(),
+            phase: DFF::default(),
+            inside: DFF::default(),
+            known: DFF::default(),
+            length: DFF::default(),
+            back: DFF::default(),
+            left: DFF::default(),
+            shown: DFF::default(),
+            most: DFF::default(),
+            mismatch: DFF::default(),
+            whole: DFF::default(),
+            ended: DFF::default(),
+            code: DFF::default(),
+            pending: DFF::default(),
+            rest: DFF::default(),
+            shown_bits: Constant::new(FB::new(0xffff_001f)),
+            taking: Signal::default(),
+            passes: Signal::default(),
+            complete: Signal::default(),
+            is_marker: Signal::default(),
+            is_start: Signal::default(),
+            pointer: Signal::default(),
+            field: Signal::default(),
+            wide: Signal::default(),
+            covered: Signal::default(),
+            words: Signal::default(),
+            limit: Signal::default(),
+            stays: Signal::default(),
+            failed: Signal::default(),
+            there: Signal::default(),
+            slot_data: Signal::default(),
+            count: Signal::default(),
+            writes: Signal::default(),
+            commits: Signal::default(),
+            is_first: Signal::default(),
+            is_taken: Signal::default(),
+            clear: Signal::default(),
+        }
+    }
 }
 
 impl<const A: usize> Logic for Walk<A> {
@@ -145,7 +237,7 @@ impl<const A: usize> Logic for Walk<A> {
         dff_setup!(
             self, clock, state, markers, checked, from_host, bytes, low, high, at, position, unused,
             to_marker, phase, inside, known, length, back, left, shown, most, mismatch, whole, ended, code,
-            pending
+            pending, rest
         );
         clock!(self, clock, fetch, crc, packets);
         self.fetch.reset.next = self.reset.val();
@@ -153,6 +245,7 @@ impl<const A: usize> Logic for Walk<A> {
         ReadMaster::link(&mut self.channel, &mut self.fetch.channel);
         self.ring_address.next = self.fetch.ring_address.val();
         self.fetch.ring_data.next = self.ring_data.val();
+        self.fetch.ring_wait.next = self.ring_wait.val();
         self.clear.next = false;
 
         // The command.
@@ -209,8 +302,9 @@ impl<const A: usize> Logic for Walk<A> {
         }
 
         // A word of the stream; the first of a packet needs room for its results.
-        self.taking.next =
-            (self.state.q.val() == State::Body) && (self.packets.room.val() || (self.position.q.val() != 0));
+        self.taking.next = (self.state.q.val() == State::Body)
+            && self.packets.may_write.val()
+            && (self.packets.room.val() || (self.position.q.val() != 0));
         self.fetch.downstream.ready.next = self.taking.val() || (self.state.q.val() == State::Drain);
         self.passes.next = self.taking.val() && self.fetch.downstream.valid.val();
         self.is_marker.next = self.markers.q.val() && (self.to_marker.q.val() == 0);
@@ -287,7 +381,9 @@ impl<const A: usize> Logic for Walk<A> {
         self.there.next = bit_cast::<32, 17>(self.position.q.val()) << 2;
         self.commits.next = false;
         self.packets.commit.next = 0.into();
-        if self.state.q.val() == State::Code {
+        self.writes.next = self.packets.may_write.val();
+        self.count.next = 4.into();
+        if (self.state.q.val() == State::Code) && self.writes.val() {
             self.packets.slot.next = 0.into();
             self.slot_data.next = bit_cast::<32, 4>(self.code.q.val());
             if self.known.q.val() {
@@ -301,25 +397,29 @@ impl<const A: usize> Logic for Walk<A> {
             } else if self.whole.q.val() && self.mismatch.q.val() {
                 self.slot_data.next = self.slot_data.val() | 2;
                 self.code.d.next = 2.into();
+            } else if self.code.q.val() == 0 {
+                self.count.next = self.most.q.val() + 4;
             }
+            // How many words it has, for whoever reads it: bits that are not shown.
+            self.slot_data.next = self.slot_data.val() | (bit_cast::<32, 5>(self.count.val()) << 8);
             if self.packets.room.val() || (self.position.q.val() != 0) {
                 self.packets.write.next = true;
                 self.state.d.next = State::Offset;
             }
         }
-        if self.state.q.val() == State::Offset {
+        if (self.state.q.val() == State::Offset) && self.writes.val() {
             self.packets.slot.next = 1.into();
             self.slot_data.next = bit_cast::<32, 17>(self.at.q.val()) << 2;
             self.packets.write.next = true;
             self.state.d.next = State::Length;
         }
-        if self.state.q.val() == State::Length {
+        if (self.state.q.val() == State::Length) && self.writes.val() {
             self.packets.slot.next = 2.into();
             self.slot_data.next = self.there.val() - bit_cast::<32, 2>(self.unused.q.val());
             self.packets.write.next = true;
             self.state.d.next = State::Next;
         }
-        if self.state.q.val() == State::Next {
+        if (self.state.q.val() == State::Next) && self.writes.val() {
             self.packets.slot.next = 3.into();
             self.slot_data.next = 0.into();
             if self.markers.q.val() {
@@ -350,9 +450,7 @@ impl<const A: usize> Logic for Walk<A> {
         {
             self.state.d.next = State::Command;
         }
-        self.opens.next = self.state.q.val() == State::Code;
-        self.packets.data_in.next =
-            bit_cast::<33, 32>(self.slot_data.val()) | (bit_cast::<33, 1>(self.opens.val().into()) << 32);
+        self.packets.data_in.next = self.slot_data.val();
 
         // The next FPDU begins here.
         if self.clear.val() {
@@ -369,10 +467,21 @@ impl<const A: usize> Logic for Walk<A> {
         }
 
         // The packets.
-        self.word.next = self.packets.word.val().get_bits::<32>(0);
-        self.first.next = self.packets.word.val().get_bit(32);
+        StoreMaster::link(&mut self.store, &mut self.packets.store);
+        self.is_first.next = self.rest.q.val() == 0;
+        self.word.next = self.packets.word.val();
+        if self.is_first.val() {
+            self.word.next = self.packets.word.val() & self.shown_bits.val();
+        }
+        self.first.next = self.is_first.val();
         self.valid.next = self.packets.valid.val();
-        self.is_taken.next = self.ready.val() && self.valid.val() && self.first.val();
+        self.is_taken.next = self.ready.val() && self.packets.valid.val() && self.is_first.val();
+        if self.ready.val() && self.packets.valid.val() {
+            self.rest.d.next = self.rest.q.val() - 1;
+            if self.is_first.val() {
+                self.rest.d.next = self.packets.word.val().get_bits::<5>(8) - 1;
+            }
+        }
         if self.commits.val() && !self.is_taken.val() {
             self.pending.d.next = self.pending.q.val() + 1;
         } else if !self.commits.val() && self.is_taken.val() {
@@ -381,6 +490,7 @@ impl<const A: usize> Logic for Walk<A> {
         if self.reset.val() {
             self.state.d.next = State::Command;
             self.pending.d.next = 0.into();
+            self.rest.d.next = 0.into();
         }
         self.packets.ready.next = self.ready.val();
         self.waiting.next = self.pending.q.val() != 0;

@@ -30,7 +30,7 @@ enum State {
 ///
 /// **Interface.** A packet is a frame with 2 pad bytes in front and no FCS; `injected` stands with its words. Its words go
 /// to the ring at `ring_address` and on, as long as that does not reach `free`, and its descriptor, as in section 2 of
-/// docs/microarchitecture.md, to a queue with `room` (see [`Packets`](crate::mem::Packets)). A frame with `err` leaves
+/// docs/microarchitecture.md, to a queue with `room`, in cycles with `turn` (see [`Packets`](crate::mem::Packets)). A frame with `err` leaves
 /// nothing. Own address: `mac_low` has its bytes 0..3, `mac_high` 4 and 5, first byte lowest.
 ///
 /// **Theory of operation.** Words are written as they come. A frame that is dropped gives its words back: the write
@@ -70,6 +70,8 @@ pub struct Parse<const A: usize> {
     pub ring_write: Signal<Out, Bit>,
     /// A whole descriptor fits the queue.
     pub room: Signal<In, Bit>,
+    /// The queue can be written in this cycle.
+    pub turn: Signal<In, Bit>,
     /// Word of the descriptor under way.
     pub slot: Signal<Out, FB<7>>,
     /// What it is.
@@ -134,6 +136,7 @@ impl<const A: usize> Logic for Parse<A> {
         self.filled.next = self.used.val().all();
         self.stores.next = !self.classify.dropped.val() && !self.oversize.q.val() && !self.filled.val();
         self.ready.next = (self.state.q.val() == State::Body)
+            && self.turn.val()
             && (self.room.val() || (self.words.q.val() != 0))
             && !self.classify.hold.val()
             && (!self.stores.val() || (self.next_write.val() != self.free.val()));
@@ -191,7 +194,7 @@ impl<const A: usize> Logic for Parse<A> {
                 self.clear.next = true;
             }
         }
-        if self.state.q.val() == State::Class {
+        if (self.state.q.val() == State::Class) && self.turn.val() {
             self.state.d.next = State::Place;
             self.slot_write.next = true;
             self.slot.next = 0.into();
@@ -207,7 +210,7 @@ impl<const A: usize> Logic for Parse<A> {
                 self.write_after.next = self.start.q.val();
             }
         }
-        if self.state.q.val() == State::Place {
+        if (self.state.q.val() == State::Place) && self.turn.val() {
             self.state.d.next = State::Payload;
             self.slot_write.next = true;
             self.slot.next = 1.into();
@@ -218,7 +221,7 @@ impl<const A: usize> Logic for Parse<A> {
                 self.clear.next = true;
             }
         }
-        if self.state.q.val() == State::Payload {
+        if (self.state.q.val() == State::Payload) && self.turn.val() {
             self.slot_write.next = true;
             self.slot.next = 2.into();
             // The payload begins behind 9 words and the TCP header.

@@ -1,6 +1,6 @@
 use super::{Parse, Ring};
 use crate::fb::FB;
-use crate::mem::Packets;
+use crate::mem::{Packets, StoreMaster};
 use crate::stream::StreamIn;
 use rust_hdl::prelude::*;
 
@@ -14,10 +14,12 @@ use rust_hdl::prelude::*;
 ///
 /// **Interface.** That of [`Parse`], [`Ring`] and [`Packets`], joined.
 ///
+/// **Two forms.** [`Default`] has memories of its own; [`Receive::small`] has one copy of the ring and a part of a shared memory for descriptors.
+///
 /// **Latency** 7 cycles from the last word of a segment to its descriptor, 6 if that has two words only. **Throughput** that of the parser.
 ///
 /// **Area and fmax** on the HX8K: docs/area.md.
-#[derive(LogicBlock, Default)]
+#[derive(LogicBlock)]
 pub struct Receive<const A: usize, const D: usize> {
     /// Rising edge.
     pub clock: Signal<In, Clock>,
@@ -39,14 +41,22 @@ pub struct Receive<const A: usize, const D: usize> {
     pub valid: Signal<Out, Bit>,
     /// It is taken.
     pub ready: Signal<In, Bit>,
+    /// There is one, or will be when its turn comes.
+    pub waiting: Signal<Out, Bit>,
+    /// Memory of the descriptors, if it is shared.
+    pub store: StoreMaster,
     /// Where the walker reads.
     pub walk_address: Signal<In, FB<A>>,
     /// What is there, a cycle later.
     pub walk_data: Signal<Out, FB<32>>,
+    /// No, it is not.
+    pub walk_wait: Signal<Out, Bit>,
     /// Where the writer reads.
     pub place_address: Signal<In, FB<A>>,
     /// What is there, a cycle later.
     pub place_data: Signal<Out, FB<32>>,
+    /// No, it is not.
+    pub place_wait: Signal<Out, Bit>,
     /// Word address; everything before it is free.
     pub free_to: Signal<In, FB<16>>,
     /// Take it.
@@ -54,6 +64,47 @@ pub struct Receive<const A: usize, const D: usize> {
     parse: Parse<A>,
     ring: Ring<A>,
     descriptors: Packets<D, 32, 9>,
+}
+
+impl<const A: usize, const D: usize> Default for Receive<A, D> {
+    fn default() -> Self {
+        Self::form(Ring::default(), Packets::default())
+    }
+}
+
+impl<const A: usize, const D: usize> Receive<A, D> {
+    /// With one copy of the ring, and descriptors in `words` words of a shared memory from `base` on.
+    pub fn small(base: usize, words: usize) -> Self {
+        Self::form(Ring::single(), Packets::shared(base, words, 9))
+    }
+
+    fn form(ring: Ring<A>, descriptors: Packets<D, 32, 9>) -> Self {
+        Self {
+            clock: Signal::default(),
+            reset: Signal::default(),
+            upstream: Default::default(),
+            injected: Signal::default(),
+            mac_low: Signal::default(),
+            mac_high: Signal::default(),
+            promiscuous: Signal::default(),
+            word: Signal::default(),
+            valid: Signal::default(),
+            ready: Signal::default(),
+            waiting: Signal::default(),
+            store: Default::default(),
+            walk_address: Signal::default(),
+            walk_data: Signal::default(),
+            walk_wait: Signal::default(),
+            place_address: Signal::default(),
+            place_data: Signal::default(),
+            place_wait: Signal::default(),
+            free_to: Signal::default(),
+            free_enable: Signal::default(),
+            parse: Parse::default(),
+            ring,
+            descriptors,
+        }
+    }
 }
 
 impl<const A: usize, const D: usize> Logic for Receive<A, D> {
@@ -70,6 +121,11 @@ impl<const A: usize, const D: usize> Logic for Receive<A, D> {
         self.parse.promiscuous.next = self.promiscuous.val();
         self.parse.free.next = self.ring.free.val();
         self.parse.room.next = self.descriptors.room.val();
+        self.parse.turn.next = self.descriptors.may_write.val();
+        StoreMaster::link(&mut self.store, &mut self.descriptors.store);
+        self.walk_wait.next = self.ring.walk_wait.val();
+        self.place_wait.next = self.ring.place_wait.val();
+        self.waiting.next = self.descriptors.waiting.val();
         self.ring.write_address.next = self.parse.ring_address.val();
         self.ring.write_data.next = self.parse.ring_data.val();
         self.ring.write_enable.next = self.parse.ring_write.val();

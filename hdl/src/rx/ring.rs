@@ -11,16 +11,16 @@ use rust_hdl::prelude::*;
 /// ```
 ///
 /// **Interface.** With the rising edge a word is written if `write_enable` is set, and each read port gives the word
-/// at its address. `free_enable` takes the low `A` bits of `free_to`: all words before it may be overwritten.
+/// at its address, unless `walk_wait` or `place_wait` is set: then what stands there is the other one's. `free_enable` takes the low `A` bits of `free_to`: all words before it may be overwritten.
 /// One word always stays unused, so that an empty ring differs from a full one.
 ///
-/// **Theory of operation.** A block RAM has one read port, so there are two with the same contents. Reset
-/// empties the ring; the words stay.
+/// **Theory of operation.** A block RAM has one read port, so there are two with the same contents; or one ([`Ring::single`]), which the two
+/// readers use in turns. Reset empties the ring; the words stay.
 ///
-/// **Latency** 1 cycle to read, and from `free_enable` to `free`. **Throughput** one word a cycle and port.
+/// **Latency** 1 cycle to read (single: 1 or 2), and from `free_enable` to `free`. **Throughput** one word a cycle and port; single: every other cycle.
 ///
-/// **Area** on the HX8K: `A` LC for the pointer and twice the memory (docs/area.md).
-#[derive(LogicBlock, Default)]
+/// **Area** on the HX8K: `A` LC for the pointer and twice the memory (docs/area.md); single: once.
+#[derive(LogicBlock)]
 pub struct Ring<const A: usize> {
     /// Rising edge.
     pub clock: Signal<In, Clock>,
@@ -36,10 +36,14 @@ pub struct Ring<const A: usize> {
     pub walk_address: Signal<In, FB<A>>,
     /// What is there.
     pub walk_data: Signal<Out, FB<32>>,
+    /// No, it is not.
+    pub walk_wait: Signal<Out, Bit>,
     /// Where the writer reads.
     pub place_address: Signal<In, FB<A>>,
     /// What is there.
     pub place_data: Signal<Out, FB<32>>,
+    /// No, it is not.
+    pub place_wait: Signal<Out, Bit>,
     /// Word address; everything before it is free.
     pub free_to: Signal<In, FB<16>>,
     /// Take it.
@@ -49,23 +53,73 @@ pub struct Ring<const A: usize> {
     walk: Ram<A, 32>,
     place: Ram<A, 32>,
     oldest: DFF<FB<A>>,
+    // The writer's turn.
+    turn: DFF<Bit>,
+    one: Constant<Bit>,
+}
+
+impl<const A: usize> Default for Ring<A> {
+    fn default() -> Self {
+        Self::form(false)
+    }
+}
+
+impl<const A: usize> Ring<A> {
+    /// With one memory.
+    pub fn single() -> Self {
+        Self::form(true)
+    }
+
+    fn form(one: bool) -> Self {
+        Self {
+            clock: Signal::default(),
+            reset: Signal::default(),
+            write_address: Signal::default(),
+            write_data: Signal::default(),
+            write_enable: Signal::default(),
+            walk_address: Signal::default(),
+            walk_data: Signal::default(),
+            walk_wait: Signal::default(),
+            place_address: Signal::default(),
+            place_data: Signal::default(),
+            place_wait: Signal::default(),
+            free_to: Signal::default(),
+            free_enable: Signal::default(),
+            free: Signal::default(),
+            walk: Ram::default(),
+            place: Ram::default(),
+            oldest: DFF::default(),
+            turn: DFF::default(),
+            one: Constant::new(one),
+        }
+    }
 }
 
 impl<const A: usize> Logic for Ring<A> {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, oldest);
+        dff_setup!(self, clock, oldest, turn);
         clock!(self, clock, walk, place);
         self.walk.write_address.next = self.write_address.val();
         self.walk.data_in.next = self.write_data.val();
         self.walk.write_enable.next = self.write_enable.val();
         self.walk.read_address.next = self.walk_address.val();
         self.walk_data.next = self.walk.data_out.val();
+        // What was read in the cycle before.
+        self.turn.d.next = !self.turn.q.val();
+        self.walk_wait.next = self.one.val() && !self.turn.q.val();
+        self.place_wait.next = self.one.val() && self.turn.q.val();
+        if self.one.val() && self.turn.q.val() {
+            self.walk.read_address.next = self.place_address.val();
+        }
         self.place.write_address.next = self.write_address.val();
         self.place.data_in.next = self.write_data.val();
         self.place.write_enable.next = self.write_enable.val();
         self.place.read_address.next = self.place_address.val();
         self.place_data.next = self.place.data_out.val();
+        if self.one.val() {
+            self.place_data.next = self.walk.data_out.val();
+        }
         if self.free_enable.val() {
             self.oldest.d.next = bit_cast::<A, 16>(self.free_to.val());
         }

@@ -140,7 +140,8 @@ impl<const P: usize, const I: usize, const N: usize> Logic for Cache<P, I, N> {
         self.line.next = self.asked.q.val() & self.upper.val();
         self.wanted.next = self.line.val() | 1;
         self.there.next = self.tags.data_out.val() == self.wanted.val();
-        self.present.next = self.whole.val() || (self.there.val() && !self.filling.q.val());
+        self.present.next =
+            self.whole.val() || (self.there.val() && !self.filling.q.val() && !self.fresh.q.val());
 
         // Fill.
         self.fill_request.next = self.filling.q.val();

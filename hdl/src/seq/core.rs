@@ -1,13 +1,14 @@
-use super::rom::Rom;
+use super::cache::Cache;
 use super::store::{Operands, Table};
 use crate::fb::{FB, bit_cast};
 use rust_hdl::prelude::*;
 
-/// The sequencer (docs/microarchitecture.md section 1): `P` address bits of program, `M` of operand memory, `T` of table memory.
+/// The sequencer (docs/microarchitecture.md section 1): `P` address bits of program, `M` of operand memory, `T` of table memory; `I` of the program
+/// words that are here, in 2^`N` lines.
 ///
 /// ```text
 ///        fetch            read               execute
-///  pc -> ROM ----> ir --> M (a, b) ----> a, b --> ALU --> result --+--> M[d]
+///  pc -> Cache --> ir --> M (a, b) ----> a, b --> ALU --> result --+--> M[d]
 ///   ^               |      forward ------^  ^      |                +--> out port
 ///   |<-- JMP, JAL --+                       |      +--> T
 ///   |                                   in port    |
@@ -16,16 +17,21 @@ use rust_hdl::prelude::*;
 ///
 /// **Interface.** `port`, `port_take` / `port_data`, `port_valid`: the port that the executing instruction reads; it is taken when both
 /// are set. `out_*`: likewise for the port it writes. `cond`: the COND bits, for WAIT. `waiting`: it is in WAIT and nothing has come. `retired`,
-/// `retired_pc`: an instruction has been executed, for traces and coverage.
+/// `retired_pc`: an instruction has been executed, for traces and coverage. `fill_*`: lines of the program, as [`Cache`] wants them.
+///
+/// **Two forms.** [`Sequencer::new`] holds the whole program and two copies of M. [`Sequencer::small`] fetches its program through a cache and has
+/// one copy of M: an instruction that reads two words of M takes a cycle more.
 ///
 /// **Theory of operation.** Three stages. A jump that the instruction word alone decides is taken while the word is read, so
 /// it costs nothing more; one that needs operands is taken at the end of execute, and the instruction being read is
 /// dropped. The result of the instruction in front is forwarded, since M does not give a word that is being written. The adder's sum addresses T:
-/// STT writes in its cycle, LDT reads and stays for a second one. When a port is not ready, everything stands still.
+/// STT writes in its cycle, LDT reads and stays for a second one. When a port is not ready, everything stands still. An instruction that is not there, or
+/// has read one of its two words, stays in its stage, and nothing goes to execute. A line is only asked for when nothing is in execute that could
+/// jump elsewhere.
 ///
-/// **Latency** 3 cycles. **Throughput** an instruction a cycle; branch taken, JR, SETQP, LDT: 2.
+/// **Latency** 3 cycles. **Throughput** an instruction a cycle; branch taken, JR, SETQP, LDT: 2; small form: 1 more if it reads two words of M.
 #[derive(LogicBlock)]
-pub struct Sequencer<const P: usize, const M: usize, const T: usize> {
+pub struct Sequencer<const P: usize, const M: usize, const T: usize, const I: usize, const N: usize> {
     /// Rising edge.
     pub clock: Signal<In, Clock>,
     /// Start at address 0.
@@ -54,16 +60,29 @@ pub struct Sequencer<const P: usize, const M: usize, const T: usize> {
     pub retired: Signal<Out, Bit>,
     /// Its address.
     pub retired_pc: Signal<Out, FB<P>>,
+    /// A line of the program is wanted.
+    pub fill_request: Signal<Out, Bit>,
+    /// Address of its first word.
+    pub fill_address: Signal<Out, FB<P>>,
+    /// Its next word.
+    pub fill_data: Signal<In, FB<32>>,
+    /// Here it is.
+    pub fill_valid: Signal<In, Bit>,
     context_base: Constant<FB<M>>,
     sign: Constant<FB<P>>,
-    rom: Rom<P>,
+    single: Constant<Bit>,
+    program: Cache<P, I, N>,
     operands: Operands<M>,
     tables: Table<T>,
     // Fetch and read.
     pc: DFF<FB<P>>,
     ir_pc: DFF<FB<P>>,
     ir_valid: DFF<Bit>,
+    // The first of its two words is read.
+    half: DFF<Bit>,
     // Execute.
+    x_two: DFF<Bit>,
+    first: DFF<FB<32>>,
     x_ir: DFF<FB<32>>,
     x_pc: DFF<FB<P>>,
     x_valid: DFF<Bit>,
@@ -85,7 +104,13 @@ pub struct Sequencer<const P: usize, const M: usize, const T: usize> {
     offset_b: Signal<Local, FB<6>>,
     global_a: Signal<Local, FB<7>>,
     global_b: Signal<Local, FB<7>>,
+    only_b: Signal<Local, Bit>,
+    two: Signal<Local, Bit>,
+    missing: Signal<Local, Bit>,
+    incomplete: Signal<Local, Bit>,
+    advances: Signal<Local, Bit>,
     // Wires of execute.
+    word_a: Signal<Local, FB<32>>,
     word: Signal<Local, FB<32>>,
     format: Signal<Local, FB<2>>,
     op: Signal<Local, FB<6>>,
@@ -158,9 +183,20 @@ pub struct Sequencer<const P: usize, const M: usize, const T: usize> {
     qp_number: Signal<Local, FB<M>>,
 }
 
-impl<const P: usize, const M: usize, const T: usize> Sequencer<P, M, T> {
+impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: usize>
+    Sequencer<P, M, T, I, N>
+{
     /// With this program. Contexts begin in the upper half of the operand memory.
     pub fn new(program: &[u32]) -> Self {
+        Self::form(false, Cache::whole(program), Operands::default())
+    }
+
+    /// With a cache in front of a program elsewhere, and one copy of the operand memory.
+    pub fn small() -> Self {
+        Self::form(true, Cache::empty(), Operands::single())
+    }
+
+    fn form(single: bool, program: Cache<P, I, N>, operands: Operands<M>) -> Self {
         Self {
             clock: Signal::default(),
             reset: Signal::default(),
@@ -178,12 +214,20 @@ impl<const P: usize, const M: usize, const T: usize> Sequencer<P, M, T> {
             retired_pc: Signal::default(),
             context_base: Constant::new(FB::new(1 << (M - 1))),
             sign: Constant::new(FB::cut(!0x3ff)),
-            rom: Rom::new(program),
-            operands: Operands::default(),
+            fill_request: Signal::default(),
+            fill_address: Signal::default(),
+            fill_data: Signal::default(),
+            fill_valid: Signal::default(),
+            single: Constant::new(single),
+            program,
+            operands,
             tables: Table::default(),
             pc: DFF::default(),
             ir_pc: DFF::default(),
             ir_valid: DFF::default(),
+            half: DFF::default(),
+            x_two: DFF::default(),
+            first: DFF::default(),
             x_ir: DFF::default(),
             x_pc: DFF::default(),
             x_valid: DFF::default(),
@@ -204,6 +248,12 @@ impl<const P: usize, const M: usize, const T: usize> Sequencer<P, M, T> {
             offset_b: Signal::default(),
             global_a: Signal::default(),
             global_b: Signal::default(),
+            only_b: Signal::default(),
+            two: Signal::default(),
+            missing: Signal::default(),
+            incomplete: Signal::default(),
+            advances: Signal::default(),
+            word_a: Signal::default(),
             word: Signal::default(),
             format: Signal::default(),
             op: Signal::default(),
@@ -278,14 +328,21 @@ impl<const P: usize, const M: usize, const T: usize> Sequencer<P, M, T> {
     }
 }
 
-impl<const P: usize, const M: usize, const T: usize> Logic for Sequencer<P, M, T> {
+impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: usize> Logic
+    for Sequencer<P, M, T, I, N>
+{
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
-            self, clock, pc, ir_pc, ir_valid, x_ir, x_pc, x_valid, x_phase, forward_a, forward_b, last,
-            carry, qp
+            self, clock, pc, ir_pc, ir_valid, half, x_two, first, x_ir, x_pc, x_valid, x_phase, forward_a,
+            forward_b, last, carry, qp
         );
-        clock!(self, clock, rom, operands, tables);
+        clock!(self, clock, program, operands, tables);
+        self.program.reset.next = self.reset.val();
+        self.fill_request.next = self.program.fill_request.val();
+        self.fill_address.next = self.program.fill_address.val();
+        self.program.fill_data.next = self.fill_data.val();
+        self.program.fill_valid.next = self.fill_valid.val();
 
         // The instruction in execute.
         self.word.next = self.x_ir.q.val();
@@ -326,9 +383,13 @@ impl<const P: usize, const M: usize, const T: usize> Logic for Sequencer<P, M, T
             && self.field_d.val().get_bit(4);
 
         // Operands.
-        self.a.next = self.operands.data_a.val();
+        self.word_a.next = self.operands.data_a.val();
         if self.forward_a.q.val() {
-            self.a.next = self.last.q.val();
+            self.word_a.next = self.last.q.val();
+        }
+        self.a.next = self.word_a.val();
+        if self.x_two.q.val() {
+            self.a.next = self.first.q.val();
         }
         if self.port_a.val() {
             self.a.next = self.port_data.val();
@@ -533,7 +594,7 @@ impl<const P: usize, const M: usize, const T: usize> Logic for Sequencer<P, M, T
         self.operands.write_data.next = self.result.val();
 
         // Read.
-        self.ir.next = self.rom.data.val();
+        self.ir.next = self.program.data.val();
         self.ir_a.next = self.ir.val().get_bits::<8>(8);
         self.ir_b.next = self.ir.val().get_bits::<8>(0);
         self.ir_sub.next = self.ir.val().get_bits::<8>(24);
@@ -551,9 +612,25 @@ impl<const P: usize, const M: usize, const T: usize> Logic for Sequencer<P, M, T
             self.address_b.next =
                 self.context_base.val() | self.qp.q.val() | bit_cast::<M, 6>(self.offset_b.val());
         }
+        // With one copy: MOV, BSWAP, LOH, JR and SETQP read b alone; the others of formats 0 and 3 without an immediate read both.
+        self.only_b.next = (self.ir_sub.val() == 0)
+            || (self.ir_sub.val() == 11)
+            || (self.ir_sub.val() == 12)
+            || (self.ir_sub.val() == 0x84)
+            || (self.ir_sub.val() == 0x85);
+        self.two.next = self.single.val()
+            && !self.only_b.val()
+            && ((!self.ir.val().get_bit(31) && !self.ir.val().get_bit(30))
+                || (self.ir.val().get_bit(31) && self.ir.val().get_bit(30) && !self.ir.val().get_bit(26)));
         self.operands.enable.next = self.moves.val();
         self.operands.address_a.next = self.address_a.val();
+        if self.single.val() && (self.only_b.val() || (self.two.val() && self.half.q.val())) {
+            self.operands.address_a.next = self.address_b.val();
+        }
         self.operands.address_b.next = self.address_b.val();
+        self.missing.next = self.ir_valid.q.val() && !self.program.present.val();
+        self.incomplete.next = self.ir_valid.q.val() && self.two.val() && !self.half.q.val();
+        self.program.fetch.next = self.missing.val() && !self.executes.val();
 
         // Fetch.
         self.fetch.next = self.pc.q.val();
@@ -563,15 +640,25 @@ impl<const P: usize, const M: usize, const T: usize> Logic for Sequencer<P, M, T
         if self.jump.val() {
             self.fetch.next = self.target.val();
         }
-        self.rom.address.next = self.fetch.val();
-        self.rom.enable.next = self.moves.val();
-        if self.moves.val() {
+        self.advances.next =
+            self.moves.val() && (self.jump.val() || (!self.missing.val() && !self.incomplete.val()));
+        self.program.address.next = self.fetch.val();
+        self.program.enable.next = self.advances.val();
+        if self.advances.val() {
             self.pc.d.next = self.fetch.val() + 1;
             self.ir_pc.d.next = self.fetch.val();
             self.ir_valid.d.next = true;
+            self.half.d.next = false;
+        } else if self.moves.val() && !self.missing.val() {
+            self.half.d.next = self.incomplete.val();
+        }
+        if self.moves.val() {
+            self.x_two.d.next = self.two.val();
+            self.first.d.next = self.word_a.val();
             self.x_ir.d.next = self.ir.val();
             self.x_pc.d.next = self.ir_pc.q.val();
-            self.x_valid.d.next = self.ir_valid.q.val() && !self.jump.val();
+            self.x_valid.d.next =
+                self.ir_valid.q.val() && !self.jump.val() && !self.missing.val() && !self.incomplete.val();
             self.forward_a.d.next = self.stores.val() && (self.field_d.val() == self.ir_a.val());
             self.forward_b.d.next = self.stores.val() && (self.field_d.val() == self.ir_b.val());
             self.last.d.next = self.result.val();
@@ -579,6 +666,7 @@ impl<const P: usize, const M: usize, const T: usize> Logic for Sequencer<P, M, T
         if self.reset.val() {
             self.pc.d.next = 0.into();
             self.ir_valid.d.next = false;
+            self.half.d.next = false;
             self.x_valid.d.next = false;
             self.x_phase.d.next = false;
             self.qp.d.next = 0.into();

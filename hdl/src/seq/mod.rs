@@ -1,11 +1,11 @@
-//! Arithmetic on TCP sequence numbers.
+//! The sequencer, its memories, and arithmetic on TCP sequence numbers.
 
+mod cache;
 mod core;
-mod rom;
 mod store;
 mod window;
 
+pub use cache::Cache;
 pub use core::Sequencer;
-pub use rom::Rom;
 pub use store::{Operands, Table};
 pub use window::SeqWindow;

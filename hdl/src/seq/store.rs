@@ -10,11 +10,12 @@ use rust_hdl::prelude::*;
 /// ```
 ///
 /// **Interface.** With `enable` the words at `address_a` and `address_b` stand at the outputs after the edge; without it they
-/// stay. A word that is written in the same cycle reads as nothing in particular.
+/// stay. A word that is written in the same cycle reads as nothing in particular. With one copy ([`Operands::single`]) both outputs are the word at `address_a`.
 ///
-/// **Theory of operation.** Block RAM has one read port, so there are two copies, which are always equal.
+/// **Theory of operation.** Block RAM has one read port, so there are two copies, which are always equal; or one, and whoever reads two words
+/// takes two cycles.
 ///
-/// **Latency** 1 cycle. **Throughput** two reads and a write a cycle.
+/// **Latency** 1 cycle. **Throughput** two reads (one copy: one read) and a write a cycle.
 #[derive(LogicBlock)]
 pub struct Operands<const N: usize> {
     /// Rising edge.
@@ -36,11 +37,13 @@ pub struct Operands<const N: usize> {
     /// Its new content.
     pub write_data: Signal<In, FB<32>>,
     _words: Vec<u32>,
+    _single: bool,
 }
 
 impl<const N: usize> Default for Operands<N> {
     fn default() -> Self {
         Self {
+            _single: false,
             clock: Signal::default(),
             enable: Signal::default(),
             address_a: Signal::default(),
@@ -55,6 +58,13 @@ impl<const N: usize> Default for Operands<N> {
     }
 }
 
+impl<const N: usize> Operands<N> {
+    /// With one copy.
+    pub fn single() -> Self {
+        Self { _single: true, ..Self::default() }
+    }
+}
+
 /// The word at an address, or its complement if it is being written: see [`Ram`](crate::mem::Ram).
 fn word_at(words: &[u32], address: usize, written: Option<usize>) -> u32 {
     if written == Some(address) { !words[address] } else { words[address] }
@@ -66,8 +76,9 @@ impl<const N: usize> Logic for Operands<N> {
             let written = self.write.val().then(|| self.write_address.val().index());
             if self.enable.val() {
                 let word = |address: FB<N>| word_at(&self._words, address.index(), written);
+                let second = if self._single { self.address_a.val() } else { self.address_b.val() };
                 self.data_a.next = u64::from(word(self.address_a.val())).into();
-                self.data_b.next = u64::from(word(self.address_b.val())).into();
+                self.data_b.next = u64::from(word(second)).into();
             }
             if let Some(address) = written {
                 self._words[address] = self.write_data.val().get() as u32;
@@ -89,7 +100,11 @@ impl<const N: usize> Logic for Operands<N> {
                 read = read(data, [name, address], Some("enable"), ["write", "write_address"]),
             )
         };
-        Verilog::Custom(copy("copy_a", "data_a", "address_a") + &copy("copy_b", "data_b", "address_b"))
+        Verilog::Custom(if self._single {
+            copy("mem", "data_a", "address_a") + "always @(*) data_b = data_a;\n"
+        } else {
+            copy("copy_a", "data_a", "address_a") + &copy("copy_b", "data_b", "address_b")
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 use crate::dma::{ReadMaster, Reader, WriteMaster, Writer};
 use crate::fb::{FB, bit_cast};
 use crate::host::Requests;
-use crate::mem::Fifo;
+use crate::mem::{Packets, Ram};
 use crate::mpa::Walk;
 use crate::rx::{Arbiter, Receive};
 use crate::seq::Sequencer;
@@ -11,13 +11,14 @@ use rust_hdl::prelude::*;
 
 /// The RNIC: sequencer and engines (docs/microarchitecture.md).
 ///
-/// Address bits: `P` program, `M` operands, `T` tables, `R` receive ring, `X` transmit ring, `C` transmit commands.
+/// Address bits: `P` program, `M` operands, `T` tables, `R` receive ring, `X` transmit ring, `C` transmit commands, `I` program words that are in
+/// the core, `N` lines of those.
 ///
 /// ```text
 ///  wire --> Arbiter > Receive ---descriptors---> +-----------+
 ///            ^ inject   | ring                   |           | <-- Requests <-- host
 ///            |          +--> Walk --packets----> |           | --> answer
-///            |          +--> Writer <-- Fifo <-- | Sequencer |
+///            |          +--> Writer <- queue <-- | Sequencer |
 ///            |               Reader <----------> |           | <-- now
 ///            +---- TxEngine <------------------- |           |
 ///  mac <---------/                               +-----------+
@@ -25,7 +26,8 @@ use rust_hdl::prelude::*;
 ///
 /// **Interface.** `line`, `mac`: frames with two pad bytes in front, without FCS. `host_*`: register requests, answered in order on `answer`. Four read
 /// channels and one write channel to host memory. `now`: time in units of 1024 ns. `pace`: the transmitter may build frames. `irq`: the interrupt, a level. `waiting`:
-/// the sequencer and the engines have nothing to do; `resting`: the sequencer has not. `alarm`: when it wants to be woken, if `alarm_set`.
+/// the sequencer and the engines have nothing to do; `resting`: the sequencer has not. `alarm`: when it wants to be woken, if `alarm_set`. `fill_*`: lines of the
+/// program (see [`Cache`](crate::seq::Cache)), if it is not all in the core.
 ///
 /// **Theory of operation.** What stands between the sequencer and the engines is here: the table of ports of docs/microarchitecture.md section 1.
 #[derive(LogicBlock)]
@@ -36,6 +38,8 @@ pub struct Core<
     const R: usize,
     const X: usize,
     const C: usize,
+    const I: usize,
+    const N: usize,
 > {
     /// Rising edge.
     pub clock: Signal<In, Clock>,
@@ -91,15 +95,28 @@ pub struct Core<
     pub retired: Signal<Out, Bit>,
     /// Its address.
     pub retired_pc: Signal<Out, FB<P>>,
-    sequencer: Sequencer<P, M, T>,
+    /// A line of the program is wanted.
+    pub fill_request: Signal<Out, Bit>,
+    /// Address of its first word.
+    pub fill_address: Signal<Out, FB<P>>,
+    /// Its next word.
+    pub fill_data: Signal<In, FB<32>>,
+    /// Here it is.
+    pub fill_valid: Signal<In, Bit>,
+    sequencer: Sequencer<P, M, T, I, N>,
     arbiter: Arbiter,
     receive: Receive<R, 8>,
     walk: Walk<R>,
-    writes: Fifo<7, 32>,
+    writes: Packets<7, 32, 1>,
     writer: Writer<R>,
     reader: Reader,
     requests: Requests,
     transmit: TxEngine<C, X>,
+    // Of a small one: what goes to the sequencer, what comes from it, and whose turn it is.
+    inbox: Ram<8, 32>,
+    outbox: Ram<8, 32>,
+    is_small: Constant<Bit>,
+    turn: DFF<FB<2>>,
     mac_low: DFF<FB<32>>,
     mac_high: DFF<FB<32>>,
     alarm_at: DFF<FB<32>>,
@@ -120,11 +137,56 @@ pub struct Core<
     word: Signal<Local, FB<32>>,
 }
 
-impl<const P: usize, const M: usize, const T: usize, const R: usize, const X: usize, const C: usize>
-    Core<P, M, T, R, X, C>
+impl<
+    const P: usize,
+    const M: usize,
+    const T: usize,
+    const R: usize,
+    const X: usize,
+    const C: usize,
+    const I: usize,
+    const N: usize,
+> Core<P, M, T, R, X, C, I, N>
 {
     /// With this program, for frames of up to `frame_max` bytes, at most `frames_max` in line, and doorbell pages of 2^`page` bytes.
     pub fn new(program: &[u32], frame_max: usize, frames_max: u8, page: u8) -> Self {
+        Self::form(
+            false,
+            Sequencer::new(program),
+            Receive::default(),
+            Walk::default(),
+            Reader::default(),
+            Requests::new(page),
+            Packets::default(),
+            TxEngine::new(frame_max, frames_max),
+        )
+    }
+
+    /// The same in as few block RAMs as possible; the program is elsewhere. What goes to the sequencer shares one memory, what comes from it another; small reads
+    /// have at most 32 words.
+    pub fn small(frame_max: usize, frames_max: u8, page: u8) -> Self {
+        Self::form(
+            true,
+            Sequencer::small(),
+            Receive::small(32, 32),
+            Walk::shared(64, 64),
+            Reader::shared(128, 128, 32),
+            Requests::shared(page, 0, 32),
+            Packets::shared(0, 128, 1),
+            TxEngine::shared(frame_max, frames_max, 128, 128),
+        )
+    }
+
+    fn form(
+        small: bool,
+        sequencer: Sequencer<P, M, T, I, N>,
+        receive: Receive<R, 8>,
+        walk: Walk<R>,
+        reader: Reader,
+        requests: Requests,
+        writes: Packets<7, 32, 1>,
+        transmit: TxEngine<C, X>,
+    ) -> Self {
         Self {
             clock: Signal::default(),
             reset: Signal::default(),
@@ -153,15 +215,23 @@ impl<const P: usize, const M: usize, const T: usize, const R: usize, const X: us
             alarm: Signal::default(),
             retired: Signal::default(),
             retired_pc: Signal::default(),
-            sequencer: Sequencer::new(program),
+            fill_request: Signal::default(),
+            fill_address: Signal::default(),
+            fill_data: Signal::default(),
+            fill_valid: Signal::default(),
+            sequencer,
             arbiter: Arbiter::default(),
-            receive: Receive::default(),
-            walk: Walk::default(),
-            writes: Fifo::default(),
+            receive,
+            walk,
+            writes,
             writer: Writer::default(),
-            reader: Reader::default(),
-            requests: Requests::new(page),
-            transmit: TxEngine::new(frame_max, frames_max),
+            reader,
+            requests,
+            transmit,
+            inbox: Ram::default(),
+            outbox: Ram::default(),
+            is_small: Constant::new(small),
+            turn: DFF::default(),
             mac_low: DFF::default(),
             mac_high: DFF::default(),
             alarm_at: DFF::default(),
@@ -184,13 +254,24 @@ impl<const P: usize, const M: usize, const T: usize, const R: usize, const X: us
     }
 }
 
-impl<const P: usize, const M: usize, const T: usize, const R: usize, const X: usize, const C: usize> Logic
-    for Core<P, M, T, R, X, C>
+impl<
+    const P: usize,
+    const M: usize,
+    const T: usize,
+    const R: usize,
+    const X: usize,
+    const C: usize,
+    const I: usize,
+    const N: usize,
+> Logic for Core<P, M, T, R, X, C, I, N>
 {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, mac_low, mac_high, alarm_at, alarm_on);
-        clock!(self, clock, sequencer, arbiter, receive, walk, writes, writer, reader, requests, transmit);
+        dff_setup!(self, clock, turn, mac_low, mac_high, alarm_at, alarm_on);
+        clock!(
+            self, clock, sequencer, arbiter, receive, walk, writes, writer, reader, requests, transmit,
+            inbox, outbox
+        );
         self.sequencer.reset.next = self.reset.val();
         self.arbiter.reset.next = self.reset.val();
         self.receive.reset.next = self.reset.val();
@@ -222,10 +303,70 @@ impl<const P: usize, const M: usize, const T: usize, const R: usize, const X: us
         self.writer.ring_data.next = self.receive.place_data.val();
         self.receive.free_to.next = self.writer.free_to.val();
         self.receive.free_enable.next = self.writer.free_enable.val();
-        self.writer.command.next = self.writes.data_out.val();
-        self.writer.command_valid.next = !self.writes.empty.val();
-        self.writes.read.next = self.writer.command_ready.val() && !self.writes.empty.val();
+        self.walk.ring_wait.next = self.receive.walk_wait.val();
+        self.writer.ring_wait.next = self.receive.place_wait.val();
+        self.writer.command.next = self.writes.word.val();
+        self.writer.command_valid.next = self.writes.valid.val();
+        self.writes.ready.next = self.writer.command_ready.val();
         self.irq.next = self.writer.irq.val();
+
+        // Program.
+        self.fill_request.next = self.sequencer.fill_request.val();
+        self.fill_address.next = self.sequencer.fill_address.val();
+        self.sequencer.fill_data.next = self.fill_data.val();
+        self.sequencer.fill_valid.next = self.fill_valid.val();
+
+        // Shared memories: each queue has every fourth cycle of the inbox, or every second of the outbox to read; the sequencer alone writes that.
+        self.turn.d.next = self.turn.q.val() + 1;
+        self.requests.store.turn.next = self.turn.q.val() == 0;
+        self.receive.store.turn.next = self.turn.q.val() == 1;
+        self.walk.store.turn.next = self.turn.q.val() == 2;
+        self.reader.store.turn.next = self.turn.q.val() == 3;
+        self.inbox.read_address.next = self.requests.store.read_address.val();
+        self.inbox.write_address.next = self.requests.store.write_address.val();
+        self.inbox.data_in.next = self.requests.store.write_data.val();
+        self.inbox.write_enable.next = self.requests.store.write_enable.val();
+        if self.turn.q.val() == 1 {
+            self.inbox.read_address.next = self.receive.store.read_address.val();
+            self.inbox.write_address.next = self.receive.store.write_address.val();
+            self.inbox.data_in.next = self.receive.store.write_data.val();
+            self.inbox.write_enable.next = self.receive.store.write_enable.val();
+        }
+        if self.turn.q.val() == 2 {
+            self.inbox.read_address.next = self.walk.store.read_address.val();
+            self.inbox.write_address.next = self.walk.store.write_address.val();
+            self.inbox.data_in.next = self.walk.store.write_data.val();
+            self.inbox.write_enable.next = self.walk.store.write_enable.val();
+        }
+        if self.turn.q.val() == 3 {
+            self.inbox.read_address.next = self.reader.store.read_address.val();
+            self.inbox.write_address.next = self.reader.store.write_address.val();
+            self.inbox.data_in.next = self.reader.store.write_data.val();
+            self.inbox.write_enable.next = self.reader.store.write_enable.val();
+        }
+        self.requests.store.read_data.next = self.inbox.data_out.val();
+        self.receive.store.read_data.next = self.inbox.data_out.val();
+        self.walk.store.read_data.next = self.inbox.data_out.val();
+        self.reader.store.read_data.next = self.inbox.data_out.val();
+        self.writes.store.turn.next = !self.turn.q.val().get_bit(0);
+        self.transmit.store.turn.next = self.turn.q.val().get_bit(0);
+        self.outbox.read_address.next = self.writes.store.read_address.val();
+        if self.turn.q.val().get_bit(0) {
+            self.outbox.read_address.next = self.transmit.store.read_address.val();
+        }
+        self.outbox.data_in.next = self.sequencer.out_data.val();
+        self.outbox.write_address.next = self.writes.store.write_address.val();
+        self.outbox.write_enable.next = self.writes.store.write_enable.val();
+        if self.transmit.store.write_enable.val() {
+            self.outbox.write_address.next = self.transmit.store.write_address.val();
+            self.outbox.write_enable.next = true;
+        }
+        self.writes.store.read_data.next = self.outbox.data_out.val();
+        self.transmit.store.read_data.next = self.outbox.data_out.val();
+        if !self.is_small.val() {
+            self.inbox.write_enable.next = false;
+            self.outbox.write_enable.next = false;
+        }
 
         // Host.
         self.requests.write.next = self.host_write.val();
@@ -238,7 +379,7 @@ impl<const P: usize, const M: usize, const T: usize, const R: usize, const X: us
         self.late.next = self.now.val() - self.alarm_at.q.val();
         self.due.next = self.alarm_on.q.val() && !self.late.val().get_bit(31);
         self.conditions.next = 0.into();
-        self.conditions.next = self.conditions.val().replace_bit(0, self.receive.valid.val());
+        self.conditions.next = self.conditions.val().replace_bit(0, self.receive.waiting.val());
         self.conditions.next = self.conditions.val().replace_bit(1, self.requests.waiting.val());
         self.conditions.next = self.conditions.val().replace_bit(2, self.walk.waiting.val());
         self.conditions.next = self.conditions.val().replace_bit(3, self.due.val());
@@ -246,7 +387,7 @@ impl<const P: usize, const M: usize, const T: usize, const R: usize, const X: us
             self.conditions.val().replace_bit(4, self.transmit.room.val() && self.pace.val());
         self.conditions.next = self.conditions.val().replace_bit(5, self.transmit.error.val());
         self.conditions.next = self.conditions.val().replace_bit(6, self.writer.error.val());
-        self.conditions.next = self.conditions.val().replace_bit(7, self.reader.valid.val());
+        self.conditions.next = self.conditions.val().replace_bit(7, self.reader.waiting.val());
         self.conditions.next = self.conditions.val().replace_bit(8, self.transmit.empty.val());
         self.conditions.next = self.conditions.val().replace_bit(9, self.transmit.inject_room.val());
         self.sequencer.cond.next = self.conditions.val();
@@ -255,8 +396,8 @@ impl<const P: usize, const M: usize, const T: usize, const R: usize, const X: us
         self.in_port.next = self.sequencer.port.val();
         self.takes.next = self.sequencer.port_take.val();
         self.quiet.next =
-            self.writer.drained.val() && self.writes.empty.val() && (self.writes.level.val() == 0);
-        self.writer_tag.next = bit_cast::<32, 16>(self.writer.error_tag.val());
+            self.writer.drained.val() && !self.writes.waiting.val() && (self.writes.level.val() == 0);
+        self.writer_tag.next = bit_cast::<32, 8>(self.writer.error_tag.val());
         self.writer_flag.next = bit_cast::<32, 1>(self.writer.error.val().into());
         self.send_tag.next = bit_cast::<32, 16>(self.transmit.error_tag.val());
         self.send_flag.next = bit_cast::<32, 1>(self.transmit.error.val().into());
@@ -299,7 +440,7 @@ impl<const P: usize, const M: usize, const T: usize, const R: usize, const X: us
             self.walk.ready.next = self.takes.val();
         }
         if self.in_port.val() == 6 {
-            self.sequencer.port_data.next = self.error_word.val() & 0x7fff_ffff;
+            self.sequencer.port_data.next = self.error_word.val();
             self.sequencer.port_valid.next = self.quiet.val();
             self.writer.clear_error.next = self.takes.val() && self.quiet.val();
         }
@@ -307,12 +448,12 @@ impl<const P: usize, const M: usize, const T: usize, const R: usize, const X: us
             self.sequencer.port_data.next = self.now.val();
         }
         if self.in_port.val() == 8 {
+            // Without an error the tag means nothing.
             self.sequencer.port_data.next = self.send_tag.val() | (self.send_flag.val() << 31);
             self.transmit.error_take.next = self.takes.val();
         }
         if self.in_port.val() == 9 {
-            self.sequencer.port_data.next =
-                (self.error_word.val() & 0x7fff_ffff) | (self.writer_flag.val() << 31);
+            self.sequencer.port_data.next = self.error_word.val() | (self.writer_flag.val() << 31);
             self.writer.clear_error.next = self.takes.val();
         }
         if self.in_port.val() == 10 {
@@ -325,7 +466,9 @@ impl<const P: usize, const M: usize, const T: usize, const R: usize, const X: us
         self.puts.next = self.sequencer.out_valid.val();
         self.word.next = self.sequencer.out_data.val();
         self.writes.data_in.next = self.word.val();
+        self.writes.slot.next = 0.into();
         self.writes.write.next = false;
+        self.writes.commit.next = 0.into();
         self.answer.next = self.word.val();
         self.answer_valid.next = false;
         self.reader.command.next = self.word.val();
@@ -336,8 +479,11 @@ impl<const P: usize, const M: usize, const T: usize, const R: usize, const X: us
         self.transmit.valid.next = false;
         self.sequencer.out_ready.next = true;
         if self.out_port.val() == 1 {
-            self.sequencer.out_ready.next = !self.writes.full.val();
-            self.writes.write.next = self.puts.val();
+            self.sequencer.out_ready.next = self.writes.room.val();
+            if self.puts.val() && self.writes.room.val() {
+                self.writes.write.next = true;
+                self.writes.commit.next = 1.into();
+            }
         }
         if self.out_port.val() == 2 {
             self.sequencer.out_ready.next = self.answer_ready.val();

@@ -1,8 +1,9 @@
-use super::{SmallCore, small_core};
+use super::{SMALL_LINE, SmallCore, small_core};
 use crate::bridge::{Baud, Bridge};
 use crate::dma::{ReadMaster, WriteMaster};
 use crate::fb::{FB, bit_cast};
 use crate::mac::Ethernet;
+use crate::mem::{FLASH_BASE, Flash};
 use crate::stream::StreamOut;
 use rust_hdl::prelude::*;
 
@@ -19,11 +20,13 @@ const HOLD: usize = 6;
 ///  rxd, crs_dv --> +----------+ line  +-----------+ channels  +--------+ <-- rx
 ///  txd, tx_en <--- | Ethernet |<----->| SmallCore |<--------->| Bridge | --> tx
 ///  phy_clock ----> +----------+ mac   +-----------+ host, irq +--------+
-///                                           ^ now                | core_reset
-///  clock --> time --------------------------+--> leds <----------+
+///                                      ^ now   ^ program         | core_reset
+///  clock --> time ---------------------+       Flash <--> flash_* |
+///                                       leds <--------------------+
 /// ```
 ///
 /// **Interface.** `clock`: 31.25 MHz. `phy_clock`: the PHY's 50 MHz. `running`: PLL locked and button released, asynchronous. The pins are in docs/board.md, and what the LEDs say.
+/// `flash_*`: the configuration flash, which holds the program of a `small` device from byte [`FLASH_BASE`] on, as [`flash_image`](crate::mem::flash_image) puts it; see [`Flash`].
 ///
 /// **Theory of operation.** From power-up the bridge is held in reset for 64 cycles behind `running`, the core until a host says hello.
 #[derive(LogicBlock)]
@@ -49,7 +52,20 @@ pub struct Cu {
     /// 0 heartbeat, 1 host there, 2 toggles with each frame of the host, 3 with each damaged one, 4 with each Ethernet frame received, 5 with each sent, 6 one was
     /// lost for want of time, 7 interrupt.
     pub leds: Signal<Out, FB<8>>,
+    /// Flash: select, active low.
+    pub flash_select: Signal<Out, Bit>,
+    /// Flash: its clock is this and not `clock`.
+    pub flash_run: Signal<Out, Bit>,
+    /// Flash, IO0: what is driven.
+    pub flash_out: Signal<Out, Bit>,
+    /// Flash, IO0: it is.
+    pub flash_drive: Signal<Out, Bit>,
+    /// Flash, IO0: what is there.
+    pub flash_in_0: Signal<In, Bit>,
+    /// Flash, IO1: what is there.
+    pub flash_in_1: Signal<In, Bit>,
     core: SmallCore,
+    flash: Flash<13>,
     bridge: Bridge<CU_PHASE>,
     ethernet: Ethernet,
     running_seen: DFF<Bit>,
@@ -65,8 +81,8 @@ pub struct Cu {
 }
 
 impl Cu {
-    /// With the program of a `small` device and a UART at `baud`.
-    pub fn new(program: &[u32], baud: u64) -> Self {
+    /// With a UART at `baud`.
+    pub fn new(baud: u64) -> Self {
         assert!(HOLD == 6, "the width of `hold`");
         Self {
             clock: Signal::default(),
@@ -79,7 +95,14 @@ impl Cu {
             txd: Signal::default(),
             tx_en: Signal::default(),
             leds: Signal::default(),
-            core: small_core(program),
+            flash_select: Signal::default(),
+            flash_run: Signal::default(),
+            flash_out: Signal::default(),
+            flash_drive: Signal::default(),
+            flash_in_0: Signal::default(),
+            flash_in_1: Signal::default(),
+            core: small_core(),
+            flash: Flash::new(FLASH_BASE, SMALL_LINE),
             bridge: Bridge::new(Baud::new(CU_CLOCK_HZ, baud)),
             ethernet: Ethernet::default(),
             running_seen: DFF::default(),
@@ -98,7 +121,7 @@ impl Logic for Cu {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(self, clock, running_seen, running_sure, hold, time, heard, damaged);
-        clock!(self, clock, core, bridge, ethernet);
+        clock!(self, clock, core, flash, bridge, ethernet);
         self.ethernet.phy_clock.next = self.phy_clock.val();
 
         // Reset.
@@ -113,6 +136,19 @@ impl Logic for Cu {
         self.bridge.reset.next = !self.hold.q.val().get_bit(6);
         self.core.reset.next = self.bridge.core_reset.val();
         self.ethernet.reset.next = self.bridge.core_reset.val();
+
+        // Program.
+        self.flash.reset.next = !self.hold.q.val().get_bit(6);
+        self.flash.request.next = self.core.fill_request.val();
+        self.flash.address.next = self.core.fill_address.val();
+        self.core.fill_data.next = self.flash.data.val();
+        self.core.fill_valid.next = self.flash.valid.val();
+        self.flash_select.next = self.flash.select.val();
+        self.flash_run.next = self.flash.run.val();
+        self.flash_out.next = self.flash.out.val();
+        self.flash_drive.next = self.flash.drive.val();
+        self.flash.in_0.next = self.flash_in_0.val();
+        self.flash.in_1.next = self.flash_in_1.val();
 
         // Host.
         self.bridge.rx.next = self.rx.val();

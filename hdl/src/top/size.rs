@@ -4,13 +4,16 @@ use super::Core;
 use rust_hdl::prelude::*;
 
 /// The core of a `full` device: 64 QPs, jumbo frames.
-pub type FullCore = Core<13, 13, 16, 13, 13, 9>;
+pub type FullCore = Core<13, 13, 16, 13, 13, 9, 13, 1>;
 
 /// Largest frame of a `full` device, bytes.
 pub const FULL_FRAME_MAX: usize = 9018;
 
 /// The core of a `small` device: 4 QPs, frames of Ethernet's usual size.
-pub type SmallCore = Core<13, 9, 11, 9, 9, 7>;
+pub type SmallCore = Core<13, 9, 10, 9, 9, 7, 9, 7>;
+
+/// Words of a line of its program.
+pub const SMALL_LINE: usize = 4;
 
 /// Largest frame of a `small` device, bytes.
 pub const SMALL_FRAME_MAX: usize = 1518;
@@ -25,9 +28,9 @@ pub fn full_core(program: &[u32]) -> FullCore {
     core
 }
 
-/// The core of a `small` device with this program.
-pub fn small_core(program: &[u32]) -> SmallCore {
-    let mut core = SmallCore::new(program, SMALL_FRAME_MAX, 3, PAGE);
+/// The core of a `small` device. Its program is elsewhere: see `fill_*` of [`Core`].
+pub fn small_core() -> SmallCore {
+    let mut core = SmallCore::small(SMALL_FRAME_MAX, 3, PAGE);
     core.connect_all();
     core
 }

@@ -1,14 +1,14 @@
 use super::{Cut, Fetch, Framer, ItemOut, TxRing};
 use crate::dma::ReadMaster;
 use crate::fb::FB;
-use crate::mem::Fifo;
+use crate::mem::{Fifo, Packets, StoreMaster};
 use crate::stream::StreamOut;
 use rust_hdl::prelude::*;
 
 /// The transmit engine: 2^`C` command words in its queue, a ring of 2^`N` words.
 ///
 /// ```text
-///  command --> Fifo --> Fetch --> Framer --> Cut --> TxRing --> mac
+///  command --> Packets --> Fetch --> Framer --> Cut --> TxRing --> mac
 ///                        ^ dma                            \---> inject
 /// ```
 ///
@@ -52,14 +52,16 @@ pub struct TxEngine<const C: usize, const N: usize> {
     pub error_tag: Signal<Out, FB<16>>,
     /// The error is known.
     pub error_take: Signal<In, Bit>,
-    queue: Fifo<C, 32>,
+    /// Memory of the commands, if it is shared.
+    pub store: StoreMaster,
+    queue: Packets<C, 32, 1>,
     fetch: Fetch,
     framer: Framer,
     cut: Cut,
     ring: TxRing<N>,
     frames_max: Constant<FB<8>>,
-    failed: DFF<Bit>,
-    tag: DFF<FB<16>>,
+    errors: Fifo<2, 16>,
+    fails: Signal<Local, Bit>,
     rests: Signal<Local, Bit>,
     nearly: Signal<Local, Bit>,
     builds: Signal<Local, Bit>,
@@ -69,6 +71,15 @@ pub struct TxEngine<const C: usize, const N: usize> {
 impl<const C: usize, const N: usize> TxEngine<C, N> {
     /// For frames of up to `frame_max` bytes, of which up to `frames_max` may stand in line.
     pub fn new(frame_max: usize, frames_max: u8) -> Self {
+        Self::form(frame_max, frames_max, Packets::default())
+    }
+
+    /// The same, with commands in `words` words of a shared memory from `base` on.
+    pub fn shared(frame_max: usize, frames_max: u8, base: usize, words: usize) -> Self {
+        Self::form(frame_max, frames_max, Packets::shared(base, words, 1))
+    }
+
+    fn form(frame_max: usize, frames_max: u8, queue: Packets<C, 32, 1>) -> Self {
         Self {
             clock: Signal::default(),
             reset: Signal::default(),
@@ -85,14 +96,15 @@ impl<const C: usize, const N: usize> TxEngine<C, N> {
             error: Signal::default(),
             error_tag: Signal::default(),
             error_take: Signal::default(),
-            queue: Fifo::default(),
+            store: Default::default(),
+            queue,
             fetch: Fetch::default(),
             framer: Framer::default(),
             cut: Cut::default(),
             ring: TxRing::new(frame_max),
             frames_max: Constant::new(FB::new(frames_max.into())),
-            failed: DFF::default(),
-            tag: DFF::default(),
+            errors: Fifo::default(),
+            fails: Signal::default(),
             rests: Signal::default(),
             nearly: Signal::default(),
             builds: Signal::default(),
@@ -104,19 +116,26 @@ impl<const C: usize, const N: usize> TxEngine<C, N> {
 impl<const C: usize, const N: usize> Logic for TxEngine<C, N> {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, failed, tag);
-        clock!(self, clock, queue, fetch, framer, cut, ring);
+        clock!(self, clock, queue, fetch, framer, cut, ring, errors);
         self.queue.reset.next = self.reset.val();
         self.fetch.reset.next = self.reset.val();
         self.framer.reset.next = self.reset.val();
         self.cut.reset.next = self.reset.val();
         self.ring.reset.next = self.reset.val();
+        self.errors.reset.next = self.reset.val();
         self.queue.data_in.next = self.command.val();
-        self.queue.write.next = self.valid.val() && !self.queue.full.val();
-        self.ready.next = !self.queue.full.val();
-        self.fetch.command.next = self.queue.data_out.val();
-        self.fetch.valid.next = !self.queue.empty.val();
-        self.queue.read.next = self.fetch.ready.val() && !self.queue.empty.val();
+        self.queue.slot.next = 0.into();
+        self.queue.write.next = false;
+        self.queue.commit.next = 0.into();
+        if self.valid.val() && self.queue.room.val() {
+            self.queue.write.next = true;
+            self.queue.commit.next = 1.into();
+        }
+        self.ready.next = self.queue.room.val();
+        self.fetch.command.next = self.queue.word.val();
+        self.fetch.valid.next = self.queue.valid.val();
+        self.queue.ready.next = self.fetch.ready.val();
+        StoreMaster::link(&mut self.store, &mut self.queue.store);
         ReadMaster::link(&mut self.dma, &mut self.fetch.dma);
         ItemOut::join(&mut self.fetch.item, &mut self.framer.source);
         ItemOut::join(&mut self.framer.sink, &mut self.cut.source);
@@ -124,7 +143,7 @@ impl<const C: usize, const N: usize> Logic for TxEngine<C, N> {
         StreamOut::link(&mut self.mac, &mut self.ring.mac);
         StreamOut::link(&mut self.inject, &mut self.ring.inject);
 
-        self.rests.next = self.queue.empty.val() && (self.queue.level.val() == 0);
+        self.rests.next = !self.queue.waiting.val() && (self.queue.level.val() == 0);
         self.builds.next = self.ring.building.val()
             || self.fetch.busy.val()
             || self.framer.sink.valid.val()
@@ -135,22 +154,19 @@ impl<const C: usize, const N: usize> Logic for TxEngine<C, N> {
         }
         // CLOSE and END of a frame whose payload is being read may still wait.
         self.nearly.next = self.queue.level.val() < 3;
-        self.inject_room.next = self.nearly.val() && self.fits.val();
-        self.room.next =
-            self.nearly.val() && self.fits.val() && (self.ring.frames.val() < self.frames_max.val());
+        // Besides the one asked for, at most two frames have begun and not ended: so there is a place for what each may report.
+        self.fails.next = self.errors.level.val() != 0;
+        self.inject_room.next = self.nearly.val() && self.fits.val() && !self.fails.val();
+        self.room.next = self.nearly.val()
+            && self.fits.val()
+            && !self.fails.val()
+            && (self.ring.frames.val() < self.frames_max.val());
         self.idle.next = self.rests.val() && !self.builds.val();
         self.empty.next = self.rests.val() && !self.builds.val() && (self.ring.frames.val() == 0);
-        if self.error_take.val() {
-            self.failed.d.next = false;
-        }
-        if self.ring.error.val() {
-            self.failed.d.next = true;
-            self.tag.d.next = self.ring.tag.val();
-        }
-        self.error.next = self.failed.q.val();
-        self.error_tag.next = self.tag.q.val();
-        if self.reset.val() {
-            self.failed.d.next = false;
-        }
+        self.errors.data_in.next = self.ring.tag.val();
+        self.errors.write.next = self.ring.error.val();
+        self.errors.read.next = self.error_take.val() && !self.errors.empty.val();
+        self.error.next = !self.errors.empty.val();
+        self.error_tag.next = self.errors.data_out.val();
     }
 }

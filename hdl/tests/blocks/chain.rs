@@ -5,6 +5,7 @@ use crate::common::{Bench, Memory, Packet, Random, Reads, Source, Writes, random
 use crate::receive::frames;
 use ironwarp_hdl::dma::{ReadMaster, WriteMaster, Writer};
 use ironwarp_hdl::fb::FB;
+use ironwarp_hdl::mem::Ram;
 use ironwarp_hdl::mpa::Walk;
 use ironwarp_hdl::rx::Receive;
 use ironwarp_hdl::stream::StreamIn;
@@ -13,8 +14,8 @@ use ironwarp_proto::mpa::{fpdu, marker};
 use rust_hdl::prelude::*;
 use std::collections::VecDeque;
 
-/// The three with a ring of 1024 words between them.
-#[derive(LogicBlock, Default)]
+/// The three with a ring of 1024 words between them, each with its memories or with a shared one.
+#[derive(LogicBlock)]
 struct Chain {
     clock: Signal<In, Clock>,
     reset: Signal<In, Bit>,
@@ -42,12 +43,75 @@ struct Chain {
     receive: Receive<10, 7>,
     walk: Walk<10>,
     writer: Writer<10>,
+    inbox: Ram<8, 32>,
+    turn: DFF<Bit>,
+}
+
+impl Chain {
+    fn new(receive: Receive<10, 7>, walk: Walk<10>) -> Self {
+        Self {
+            clock: Default::default(),
+            reset: Default::default(),
+            upstream: Default::default(),
+            mac_low: Default::default(),
+            mac_high: Default::default(),
+            descriptor: Default::default(),
+            descriptor_valid: Default::default(),
+            descriptor_ready: Default::default(),
+            walk_command: Default::default(),
+            walk_command_valid: Default::default(),
+            walk_command_ready: Default::default(),
+            packet: Default::default(),
+            packet_first: Default::default(),
+            packet_valid: Default::default(),
+            packet_ready: Default::default(),
+            write_command: Default::default(),
+            write_command_valid: Default::default(),
+            write_command_ready: Default::default(),
+            drained: Default::default(),
+            failed: Default::default(),
+            walk_channel: Default::default(),
+            source: Default::default(),
+            channel: Default::default(),
+            receive,
+            walk,
+            writer: Default::default(),
+            inbox: Default::default(),
+            turn: Default::default(),
+        }
+    }
+
+    fn full() -> Self {
+        Self::new(Receive::default(), Walk::default())
+    }
+
+    fn small() -> Self {
+        Self::new(Receive::small(0, 64), Walk::shared(64, 64))
+    }
 }
 
 impl Logic for Chain {
     #[hdl_gen]
     fn update(&mut self) {
-        clock!(self, clock, receive, walk, writer);
+        dff_setup!(self, clock, turn);
+        clock!(self, clock, receive, walk, writer, inbox);
+        self.turn.d.next = !self.turn.q.val();
+        self.receive.store.turn.next = self.turn.q.val();
+        self.walk.store.turn.next = !self.turn.q.val();
+        self.inbox.read_address.next = self.walk.store.read_address.val();
+        self.inbox.write_address.next = self.walk.store.write_address.val();
+        self.inbox.data_in.next = self.walk.store.write_data.val();
+        self.inbox.write_enable.next = self.walk.store.write_enable.val();
+        if self.turn.q.val() {
+            self.inbox.read_address.next = self.receive.store.read_address.val();
+            self.inbox.write_address.next = self.receive.store.write_address.val();
+            self.inbox.data_in.next = self.receive.store.write_data.val();
+            self.inbox.write_enable.next = self.receive.store.write_enable.val();
+        }
+        self.receive.store.read_data.next = self.inbox.data_out.val();
+        self.walk.store.read_data.next = self.inbox.data_out.val();
+        self.walk.ring_wait.next = self.receive.walk_wait.val();
+        self.writer.ring_wait.next = self.receive.place_wait.val();
         self.receive.reset.next = self.reset.val();
         self.walk.reset.next = self.reset.val();
         self.writer.reset.next = self.reset.val();
@@ -247,19 +311,30 @@ fn run(bench: &mut Bench<Chain>, seed: u64, count: usize, markers: bool, pace: u
 
 #[test]
 fn writes_arrive_in_host_memory() {
-    let mut bench = Bench::new(Chain::default(), |u| &mut u.clock);
-    for seed in 0..12 {
-        run(&mut bench, seed, 12, seed % 2 == 0, 1 + seed as usize % 4);
+    for form in [Chain::full, Chain::small] {
+        let mut bench = Bench::new(form(), |u| &mut u.clock);
+        for seed in 0..12 {
+            run(&mut bench, seed, 12, seed % 2 == 0, 1 + seed as usize % 4);
+        }
     }
 }
 
 #[test]
 fn like_its_verilog() {
-    let Some(mut bench) = Bench::with_verilog("chain", Chain::default(), |u| &mut u.clock) else { return };
+    like_verilog("chain", Chain::full());
+}
+
+#[test]
+fn with_shared_memories_like_its_verilog() {
+    like_verilog("chain-small", Chain::small());
+}
+
+fn like_verilog(name: &str, chain: Chain) {
+    let Some(mut bench) = Bench::with_verilog(name, chain, |u| &mut u.clock) else { return };
     let mut seed = 20;
     while bench.cycles() < 30_000 {
         seed += 1;
         run(&mut bench, seed, 12, seed % 2 == 0, 1 + seed as usize % 3);
     }
-    println!("chain: {} cycles, 0 mismatches", bench.cycles());
+    println!("{name}: {} cycles, 0 mismatches", bench.cycles());
 }

@@ -50,6 +50,8 @@ fn run(bench: &mut Bench<Small>, seed: u64, count: usize, pace: usize) {
         let (ready, gives) = (r.below(pace) == 0, r.below(pace) == 0);
         offered = !given.is_empty() && (offered || gives);
         let noise = r.word();
+        // Now and then the ring's port was another's.
+        let wait = pace > 1 && r.below(3) == 0;
         bench.fall(|u| {
             u.reset.next = false;
             let (source, lane, place, length) = pending.unwrap_or((r.below(3), 1, 77, 5));
@@ -60,7 +62,8 @@ fn run(bench: &mut Bench<Small>, seed: u64, count: usize, pace: usize) {
             u.bytes.next = FB::new(length as u64);
             u.lane.next = FB::new(lane as u64);
             let word: [u8; 4] = ring[4 * address..4 * address + 4].try_into().unwrap();
-            u.ring_data.next = FB::new(u32::from_le_bytes(word).into());
+            u.ring_wait.next = wait;
+            u.ring_data.next = FB::new(if wait { noise } else { u32::from_le_bytes(word) }.into());
             u.words_valid.next = offered;
             u.words_data.next = FB::new(given.front().copied().filter(|_| offered).unwrap_or(noise).into());
             reads.drive(&mut u.channel, &memory);

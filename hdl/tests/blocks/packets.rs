@@ -71,7 +71,83 @@ fn like_its_verilog() {
     println!("packets: {} cycles, 0 mismatches", bench.cycles());
 }
 
+/// One queue of two that share a memory in turns; in the other's turn there is noise.
+type Shared = Packets<8, 32, 9>;
+
+/// Packets as in [`run`] through a part of a memory that is this queue's in some cycles only.
+fn run_shared(bench: &mut Bench<Shared>, seed: u64, count: usize) {
+    let mut r = random(seed);
+    let (mut memory, mut read) = (vec![0u32; 256], 0);
+    let mut expected: VecDeque<u64> = VecDeque::new();
+    let mut writes: Vec<(usize, u64)> = vec![];
+    let (mut length, mut sent, mut held, mut cycle) = (0, 0, 0, 0);
+    bench.cycle(|u| u.reset.next = true, |_| ());
+    while sent < count || !writes.is_empty() || !expected.is_empty() {
+        (held, cycle) = (held + 1, cycle + 1);
+        assert!(held < 1_000, "stuck with {} words", expected.len());
+        let (turn, takes) = (cycle % 3 == 0, r.below(3) == 0);
+        if writes.is_empty() && sent < count && bench.block.room.val() {
+            length = 1 + r.below(9);
+            writes = (0..length).map(|slot| (slot, r.word().into())).collect();
+            (0..length).for_each(|i| writes.swap(i, r.below(length)));
+            let mut words = writes.clone();
+            words.sort_unstable();
+            expected.extend(words.iter().map(|(_, word)| word));
+            sent += 1;
+        }
+        let write = if turn && r.below(3) != 0 { writes.pop() } else { None };
+        let commit = if write.is_some() && writes.is_empty() { length } else { 0 };
+        let (slot, word) = write.unwrap_or((r.below(9), 0xfffff));
+        let noise = r.word();
+        bench.fall(|u| {
+            u.reset.next = false;
+            u.store.turn.next = turn;
+            u.store.read_data.next = FB::new(read);
+            u.slot.next = FB::new(slot as u64);
+            u.data_in.next = FB::new(word);
+            u.write.next = write.is_some();
+            u.commit.next = FB::new(commit as u64);
+            u.ready.next = takes;
+        });
+        let u = &bench.block;
+        assert_eq!(u.may_write.val(), turn);
+        assert!(!u.valid.val() || u.waiting.val());
+        if takes && u.valid.val() {
+            assert_eq!(Some(u.word.val().get()), expected.pop_front());
+            held = 0;
+        }
+        read = if turn { memory[u.store.read_address.val().index()].into() } else { noise.into() };
+        if turn && u.store.write_enable.val() {
+            let at = u.store.write_address.val().index();
+            assert!((64..128).contains(&at), "word {at} is another's");
+            memory[at] = u.store.write_data.val().get() as u32;
+        }
+        bench.rise();
+    }
+    bench.fall(|u| u.commit.next = FB::new(0));
+    assert!(!bench.block.waiting.val(), "a word too many");
+    bench.rise();
+}
+
+#[test]
+fn words_come_in_order_through_a_shared_memory() {
+    let mut bench = Bench::new(Shared::shared(64, 64, 9), |u| &mut u.clock);
+    for seed in 0..20 {
+        run_shared(&mut bench, seed, 60);
+    }
+}
+
+#[test]
+fn shared_like_its_verilog() {
+    let block = Shared::shared(64, 64, 9);
+    let Some(mut bench) = Bench::with_verilog("packets-shared", block, |u| &mut u.clock) else { return };
+    for seed in 0..20 {
+        run_shared(&mut bench, seed, 60);
+    }
+    println!("packets-shared: {} cycles, 0 mismatches", bench.cycles());
+}
+
 #[test]
 fn synthesises() {
-    check_synthesis("packets", Packets::<8, 33, 22>::default());
+    check_synthesis("packets", Packets::<8, 32, 22>::default());
 }

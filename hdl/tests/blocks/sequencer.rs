@@ -6,8 +6,10 @@ use ironwarp_micro::interp::{Machine, Ports, Step};
 use ironwarp_micro::isa::{Instruction, Op, Operand, Test, Word};
 use proptest::prelude::*;
 
-/// 4 QPs: operands 2 x 256 words, tables 65,536 words.
-type Small = Sequencer<12, 9, 16>;
+/// 4 QPs: operands 2 x 512 words, tables 65,536 words; the whole program is there.
+type Whole = Sequencer<12, 9, 16, 12, 8>;
+/// The same with one copy of the operands and a cache of 8 lines of 8 words.
+type Cached = Sequencer<12, 9, 16, 6, 3>;
 const PROGRAM: usize = 512;
 
 /// What an instruction did at its ports: address, and the word.
@@ -134,17 +136,30 @@ fn golden(program: &Program, steps: usize) -> (Vec<Act>, u64) {
     (ports.acts, cycles)
 }
 
-/// What the block does until it has executed `steps` instructions; a port is not ready with probability `stall` / 8.
-fn run(bench: &mut Bench<Small>, steps: usize, stall: usize, seed: u64) -> (Vec<Act>, u64) {
+/// What the block does until it has executed `steps` instructions; a port, or a word of the program, is not ready with probability `stall` / 8.
+fn run<const I: usize, const N: usize>(
+    bench: &mut Bench<Sequencer<12, 9, 16, I, N>>,
+    program: &Program,
+    steps: usize,
+    stall: usize,
+    seed: u64,
+) -> (Vec<Act>, u64) {
     let random = &mut random(seed);
+    // The line being filled, and its next word.
+    let mut filling: Option<(usize, usize)> = None;
+    let mut last = None;
     let (mut acts, mut taken, mut done) = (Vec::new(), [0u32; 16], 0);
     bench.cycle(|u| u.reset.next = true, |_| ());
     let start = bench.cycles();
     while done < steps {
         let (valid, ready) = (random.below(8) >= stall, random.below(8) >= stall);
         let event = random.below(8) >= stall;
+        let (here, next) = (random.below(8) >= stall, filling);
+        let fill = next.filter(|_| here).map(|(line, at)| program.words.get(line + at).copied().unwrap_or(0));
         bench.fall(|u| {
             u.reset.next = false;
+            u.fill_valid.next = fill.is_some();
+            u.fill_data.next = FB::new(fill.unwrap_or(0xdead_beef).into());
             u.out_ready.next = ready;
             u.cond.next = FB::new(if event { 0x3ff } else { 0 });
         });
@@ -156,6 +171,21 @@ fn run(bench: &mut Bench<Small>, steps: usize, stall: usize, seed: u64) -> (Vec<
             u.port_data.next = FB::new(data.into());
         });
         let u = &bench.block;
+        let address = u.fill_address.val().index();
+        match filling {
+            Some((line, at)) => {
+                assert!(u.fill_request.val() && address == line, "a fill is seen to its end");
+                let at = at + usize::from(fill.is_some());
+                filling = (at < 1 << (I - N)).then_some((line, at));
+            }
+            None if u.fill_request.val() => {
+                assert!(last != Some(address), "the line that was just filled is there");
+                assert_eq!(address % (1 << (I - N)), 0);
+                filling = Some((address, 0));
+                last = Some(address);
+            }
+            None => {}
+        }
         if u.retired.val() {
             acts.push(Act::Ran(u.retired_pc.val().get() as u16));
             done += 1;
@@ -177,15 +207,16 @@ fn run(bench: &mut Bench<Small>, steps: usize, stall: usize, seed: u64) -> (Vec<
     (acts, bench.cycles() - start)
 }
 
-fn fresh(program: &Program) -> Small {
-    Small::new(&program.words)
-}
-
-fn compare(seed: u64, stall: usize) {
+/// Compare with the interpreter; the cycles that the block took, and those that the interpreter counts.
+fn compare<const I: usize, const N: usize>(
+    fresh: fn(&Program) -> Sequencer<12, 9, 16, I, N>,
+    seed: u64,
+    stall: usize,
+) -> (u64, u64) {
     let program = program(seed);
     let (expected, cycles) = golden(&program, 1500);
     let mut bench = Bench::new(fresh(&program), |u| &mut u.clock);
-    let (seen, took) = run(&mut bench, 1500, stall, seed);
+    let (seen, took) = run(&mut bench, &program, 1500, stall, seed);
     let differs = expected.iter().zip(&seen).position(|(a, b)| a != b);
     if let Some(at) = differs {
         let near = |acts: &[Act]| format!("{:x?}", &acts[at.saturating_sub(8)..(at + 3).min(acts.len())]);
@@ -200,39 +231,61 @@ fn compare(seed: u64, stall: usize) {
             Instruction::decode(program.words[pc.saturating_sub(1)])
         );
     }
-    if stall == 0 {
-        // Two cycles fill the pipeline.
-        assert!(took.abs_diff(cycles + 2) <= 2, "{took} cycles, the interpreter says {cycles}");
-    }
+    (took, cycles)
+}
+
+fn whole(program: &Program) -> Whole {
+    Whole::new(&program.words)
+}
+
+fn cached(_: &Program) -> Cached {
+    Cached::small()
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn any_program_runs_as_in_the_interpreter(seed: u64, stall in 0usize..7) {
-        compare(seed, stall);
+        compare(whole, seed, stall);
+    }
+
+    #[test]
+    fn any_program_runs_so_through_a_cache(seed: u64, stall in 0usize..7) {
+        compare(cached, seed, stall);
     }
 }
 
 #[test]
 fn without_stalls_it_takes_the_cycles_that_the_interpreter_counts() {
     for seed in 0..12 {
-        compare(seed, 0);
+        let (took, cycles) = compare(whole, seed, 0);
+        // Two cycles fill the pipeline.
+        assert!(took.abs_diff(cycles + 2) <= 2, "{took} cycles, the interpreter says {cycles}");
     }
+}
+
+fn verilog<const I: usize, const N: usize>(name: &str, block: Sequencer<12, 9, 16, I, N>) {
+    let program = program(7);
+    let Some(mut bench) = Bench::with_verilog(name, block, |u| &mut u.clock) else { return };
+    let (expected, _) = golden(&program, 12_000);
+    let (seen, _) = run(&mut bench, &program, 12_000, 3, 7);
+    assert_eq!(expected.len(), seen.len());
+    assert!(expected == seen);
+    println!("{name}: {} cycles, 0 mismatches", bench.cycles());
 }
 
 #[test]
 fn like_its_verilog() {
-    let program = program(7);
-    let Some(mut bench) = Bench::with_verilog("sequencer", fresh(&program), |u| &mut u.clock) else { return };
-    let (expected, _) = golden(&program, 12_000);
-    let (seen, _) = run(&mut bench, 12_000, 3, 7);
-    assert_eq!(expected.len(), seen.len());
-    assert!(expected == seen);
-    println!("sequencer: {} cycles, 0 mismatches", bench.cycles());
+    verilog("sequencer", whole(&program(7)));
+}
+
+#[test]
+fn through_a_cache_like_its_verilog() {
+    verilog("sequencer-cached", cached(&program(7)));
 }
 
 #[test]
 fn synthesises() {
-    check_synthesis("sequencer", Sequencer::<12, 9, 8>::new(&program(1).words));
+    check_synthesis("sequencer", Sequencer::<12, 9, 8, 12, 8>::new(&program(1).words));
+    check_synthesis("sequencer-cached", Sequencer::<12, 9, 8, 6, 3>::small());
 }

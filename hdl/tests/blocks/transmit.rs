@@ -300,6 +300,48 @@ fn a_full_segment_takes_a_cycle_a_word() {
     assert!(each <= 379 + 21, "{each} cycles a segment");
 }
 
+/// As the program does it: a frame is begun when there is room, and failures are looked at now and then.
+#[test]
+fn every_frame_that_fails_is_told_however_late_one_looks() {
+    let (mut bench, mut random) = (bench(), random(9));
+    let fails = |case: &Case| matches!(case.expected, Expected::Error(_));
+    let cases: Vec<Case> = std::iter::repeat_with(|| case(&mut random)).filter(fails).take(40).collect();
+    let tags: Vec<u16> = cases
+        .iter()
+        .filter_map(|c| if let Expected::Error(tag) = c.expected { Some(tag) } else { None })
+        .collect();
+    let mut frames: VecDeque<VecDeque<u32>> = cases.into_iter().map(|case| case.commands.into()).collect();
+    let (mut commands, mut memory, mut told) = (VecDeque::new(), Memory::default(), Vec::new());
+    bench.cycle(|u| u.reset.next = true, |_| ());
+    while told.len() < tags.len() {
+        assert!(bench.cycles() < 200_000, "{} of {} told", told.len(), tags.len());
+        if commands.is_empty() && bench.block.room.val() {
+            commands = frames.pop_front().unwrap_or_default();
+        }
+        let word = commands.front().copied();
+        let looks = random.below(400) == 0;
+        bench.fall(|u| {
+            u.reset.next = false;
+            u.command.next = FB::new(word.unwrap_or_default().into());
+            u.valid.next = word.is_some();
+            u.mac.ready.next = true;
+            u.inject.ready.next = true;
+            u.error_take.next = looks;
+            memory.drive(u, &mut random, 2);
+        });
+        let u = &bench.block;
+        if word.is_some() && u.ready.val() {
+            commands.pop_front();
+        }
+        if looks && u.error.val() {
+            told.push(u.error_tag.val().get() as u16);
+        }
+        memory.look(u, 10);
+        bench.rise();
+    }
+    assert_eq!(told, tags);
+}
+
 fn words_bytes(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }

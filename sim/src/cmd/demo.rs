@@ -7,6 +7,7 @@ use crate::lab::{self, Lab};
 use crate::limit::Traffic;
 use crate::link::LinkConfig;
 use crate::live::{self, Ether, HostConfig};
+use crate::size::Size;
 use indicatif::{ProgressBar, ProgressStyle};
 use ironwarp_proto::abi::regs::Counter;
 use ironwarp_proto::wire::eth::MacAddr;
@@ -105,6 +106,7 @@ impl Args {
     /// What an engine does in a minute or two at most.
     fn rounds(&self) -> u64 {
         self.rounds.unwrap_or(match self.run.engine {
+            engine if engine.is_rtl() && self.run.config == Size::Small => 2,
             Engine::Model => 400,
             Engine::Micro | Engine::Timed => 40,
             Engine::RtlVerilated | Engine::RtlVerilatedSettled => 8,
@@ -120,7 +122,9 @@ impl Args {
     }
 
     fn usual_round(&self, round: u64) -> Round {
-        if matches!(self.run.engine, Engine::Rtl | Engine::RtlSettled | Engine::RtlCompared) {
+        let native = matches!(self.run.engine, Engine::Rtl | Engine::RtlSettled | Engine::RtlCompared);
+        // A small one waits for its program most of the time.
+        if native || self.run.engine.is_rtl() && self.run.config == Size::Small {
             return Round { operations: 8, max_message: 4096 };
         }
         match round % 4 {

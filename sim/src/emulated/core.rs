@@ -1,5 +1,6 @@
 //! Sequencer and engines together, step by step.
 
+use super::cache::Caches;
 use super::coverage;
 use super::engines::{Engines, Latency};
 use super::meter::{Cause, Meter};
@@ -60,6 +61,7 @@ pub struct Core {
     fault: Option<Fault>,
     trace: bool,
     meter: Arc<Meter>,
+    caches: Option<Caches>,
 }
 
 impl Core {
@@ -74,6 +76,7 @@ impl Core {
             fault: None,
             trace,
             meter: meter.clone(),
+            caches: Caches::from_env(),
         }
     }
 
@@ -113,14 +116,19 @@ impl Core {
 
     /// One instruction.
     pub fn step(&mut self) -> Result<Step, Fault> {
+        let pc = self.machine.pc;
         let step = self.machine.step(&mut self.engines)?;
+        if let (Some(caches), Step::Ran(_)) = (&mut self.caches, step) {
+            caches.fetch(pc);
+        }
         if let Some(why) = self.engines.fault.take() {
             return Err(Fault::Engine(why));
         }
         if self.trace && matches!(step, Step::Ran(_)) {
             let (routine, offset) = self.program.place(self.machine.pc);
             if offset == 0 {
-                eprintln!("  {routine} (QP {})", self.machine.qp);
+                let micros = (u64::from(self.engines.now) << LOG2_UNIT) / 1000;
+                eprintln!("  {routine} (QP {}) at {micros} us", self.machine.qp);
             }
         }
         Ok(step)
@@ -165,5 +173,8 @@ impl Core {
 impl Drop for Core {
     fn drop(&mut self) {
         coverage::record(&self.program, &self.machine);
+        if let Some(caches) = &self.caches {
+            eprint!("{}", caches.report());
+        }
     }
 }

@@ -349,11 +349,11 @@ impl Ports for Engines {
             (cond::HOST, !self.host.is_empty()),
             (cond::WALK, self.packets.is_ready(self.cycle)),
             (cond::ALARM, due),
-            (cond::TX_ROOM, self.frames.len() + self.begun < self.room),
+            (cond::TX_ROOM, self.failed.is_empty() && self.frames.len() + self.begun < self.room),
             (cond::TXERR, !self.failed.is_empty()),
             (cond::WERR, self.writer.has_error()),
             (cond::DMA, self.replies.is_ready(self.cycle)),
-            (cond::INJECT_ROOM, self.begun < INJECTED),
+            (cond::INJECT_ROOM, self.failed.is_empty() && self.begun < INJECTED),
             (cond::TX_IDLE, !sending && self.frames.is_empty()),
         ]
         .into_iter()

@@ -3,6 +3,7 @@
 //! It does what the RTL does, instruction by instruction and byte by byte. The models of the engines are what the RTL blocks
 //! are compared with. [`Emulated`] takes no time; [`Timed`] takes about that of the RTL.
 
+mod cache;
 mod command;
 mod core;
 mod coverage;

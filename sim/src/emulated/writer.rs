@@ -4,6 +4,7 @@ use super::command::{address, bytes};
 use super::rx::Receiver;
 use ironwarp_proto::mpa::marker::{INTERVAL, MARKER_LEN};
 use ironwarp_proto::pins::Dma;
+use std::collections::BTreeSet;
 
 /// Operations.
 mod op {
@@ -40,9 +41,9 @@ struct Source {
 #[derive(Debug, Default)]
 pub struct Writer {
     source: Source,
-    tag: u16,
-    /// Tag of the first write that failed since the last look.
-    error: Option<u16>,
+    tag: u8,
+    /// Tags of writes that failed and were not told of.
+    errors: BTreeSet<u8>,
     /// The interrupt line.
     pub interrupt: bool,
 }
@@ -50,15 +51,15 @@ pub struct Writer {
 impl Writer {
     /// Whether an error is pending.
     pub fn has_error(&self) -> bool {
-        self.error.is_some()
+        !self.errors.is_empty()
     }
     /// Port DRAIN.
     pub fn drain(&mut self) -> u32 {
-        self.error.take().map_or(0, |tag| 1 | u32::from(tag) << 16)
+        self.errors.pop_first().map_or(0, |tag| 1 | u32::from(tag) << 16)
     }
     /// Port WERR.
     pub fn pending(&mut self) -> u32 {
-        self.error.take().map_or(0, |tag| 1 << 31 | 1 | u32::from(tag) << 16)
+        self.errors.pop_first().map_or(0, |tag| 1 << 31 | 1 | u32::from(tag) << 16)
     }
 
     /// Execute a command.
@@ -80,14 +81,14 @@ impl Writer {
             op::WORDS => self.write(address(command[1], command[2]), Some(bytes(&command[3..])), dma),
             op::FREE => receiver.free((first >> 16) as usize),
             op::IRQ => self.interrupt = first >> 8 & 1 != 0,
-            _ => self.tag = (first >> 16) as u16 & 0x7fff,
+            _ => self.tag = (first >> 16) as u8,
         }
     }
 
     fn write(&mut self, to: u64, data: Option<Vec<u8>>, dma: &dyn Dma) {
         let good = data.is_some_and(|data| data.is_empty() || dma.write(to, &data).is_ok());
         if !good {
-            self.error.get_or_insert(self.tag);
+            self.errors.insert(self.tag);
         }
     }
 
@@ -166,16 +167,17 @@ mod tests {
     }
 
     #[test]
-    fn the_first_error_keeps_its_tag_until_it_is_read() {
+    fn every_tag_that_fails_is_told_once() {
         let memory = Memory::new(0x1000, 16);
         let (mut writer, mut receiver) = (Writer::default(), Receiver::new(6));
-        for tag in [7u32, 8] {
+        for tag in [7u32, 8, 7] {
             writer.execute(&[op::TAG | tag << 16], &mut receiver, &memory);
             writer.execute(&[op::WORDS | 1 << 8, 0x2000, 0, 1], &mut receiver, &memory);
             writer.execute(&[op::WORDS | 1 << 8, 0x1001 + tag, 0, tag], &mut receiver, &memory);
         }
         assert!(writer.has_error());
-        assert_eq!((writer.pending(), writer.drain()), (1 << 31 | 1 | 7 << 16, 0));
+        assert_eq!(writer.pending(), 1 << 31 | 1 | 7 << 16);
+        assert_eq!((writer.drain(), writer.drain()), (1 | 8 << 16, 0));
         assert_eq!(memory.bytes(0x1008, 5), [7, 8, 0, 0, 0]);
         writer.execute(&[op::IRQ | 1 << 8], &mut receiver, &memory);
         assert!(writer.interrupt);

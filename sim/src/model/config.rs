@@ -57,7 +57,7 @@ impl ModelConfig {
         dma_seed: 0,
     };
 
-    /// 4 QPs, 16 regions, 8 CQs; no stream mode, no SRQs, no memory windows; 31.25 MHz.
+    /// 4 QPs, 16 regions, 8 CQs; no stream mode, no SRQs; 31.25 MHz.
     pub const SMALL: ModelConfig = ModelConfig {
         log2_qps: 2,
         log2_regions: 4,
@@ -65,7 +65,7 @@ impl ModelConfig {
         log2_srqs: 0,
         ird: 2,
         ord: 2,
-        features: RDMA,
+        features: RDMA | features::WINDOWS,
         clock_khz: 31_250,
         dma_latency_ns: 500,
         dma_jitter_ns: 0,

@@ -20,6 +20,8 @@ const PAD: usize = 2;
 const QUIET: u32 = 24;
 /// Cycles without an end after which the core is taken to hang.
 const MOST_CYCLES: u64 = 3_000_000;
+/// Frames that the MAC holds for the wire, besides the one on it. A MAC that holds more makes acknowledgments wait behind data.
+const MAC_FRAMES: usize = 1;
 /// Cycles between two looks of the world at a device that is busy.
 const SLICE: u64 = 16;
 /// A host that has taken an interrupt is left alone so long, nanoseconds: its writes need time to lower the line.
@@ -140,7 +142,7 @@ impl RtlDevice {
         let now = self.cycle;
         let dma = Arc::clone(&self.dma);
         let mut inputs = Inputs {
-            mac_ready: true,
+            mac_ready: self.is_settled() || self.frames.len() < MAC_FRAMES,
             pace,
             now: (self.now >> LOG2_UNIT) as u32,
             answer_ready: true,
@@ -171,7 +173,7 @@ impl RtlDevice {
             }
         }
         self.answers.extend(out.answer);
-        if out.mac.valid {
+        if out.mac.valid && inputs.mac_ready {
             let bytes = out.mac.data.to_le_bytes();
             self.partial.extend(&bytes[..4 - usize::from(out.mac.empty & 3)]);
             if out.mac.last {

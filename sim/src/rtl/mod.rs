@@ -12,6 +12,7 @@ mod memory;
 pub mod native;
 pub mod pins;
 mod profile;
+mod stored;
 pub mod verilated;
 mod waves;
 
@@ -19,4 +20,5 @@ pub use compare::{Compared, Comparison};
 pub use device::{Pace, RtlConfig, RtlDevice};
 pub use memory::DmaTiming;
 pub use profile::{FLOWS, Flow, Latency, Profile};
+pub use stored::Stored;
 pub use waves::{WavesConfig, WavesError};

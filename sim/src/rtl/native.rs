@@ -20,16 +20,26 @@ pub struct Native<
     const R: usize,
     const X: usize,
     const C: usize,
+    const I: usize,
+    const N: usize,
 > {
-    core: Box<Core<P, M, T, R, X, C>>,
+    core: Box<Core<P, M, T, R, X, C, I, N>>,
     waves: Option<(VCDProbe<Sink>, Sink)>,
 }
 
-impl<const P: usize, const M: usize, const T: usize, const R: usize, const X: usize, const C: usize>
-    Native<P, M, T, R, X, C>
+impl<
+    const P: usize,
+    const M: usize,
+    const T: usize,
+    const R: usize,
+    const X: usize,
+    const C: usize,
+    const I: usize,
+    const N: usize,
+> Native<P, M, T, R, X, C, I, N>
 {
     /// Simulate this core, whose signals are connected.
-    pub fn new(core: Core<P, M, T, R, X, C>) -> Self {
+    pub fn new(core: Core<P, M, T, R, X, C, I, N>) -> Self {
         Self { core: Box::new(core), waves: None }
     }
 }
@@ -51,8 +61,16 @@ fn look(channel: &ReadMaster) -> ReadOut {
     }
 }
 
-impl<const P: usize, const M: usize, const T: usize, const R: usize, const X: usize, const C: usize> Rtl
-    for Native<P, M, T, R, X, C>
+impl<
+    const P: usize,
+    const M: usize,
+    const T: usize,
+    const R: usize,
+    const X: usize,
+    const C: usize,
+    const I: usize,
+    const N: usize,
+> Rtl for Native<P, M, T, R, X, C, I, N>
 {
     fn settle(&mut self, inputs: &Inputs) -> Outputs {
         let u = &mut *self.core;
@@ -81,10 +99,13 @@ impl<const P: usize, const M: usize, const T: usize, const R: usize, const X: us
         u.write_channel.ready.next = inputs.write.ready;
         u.write_channel.answered.next = inputs.write.answered;
         u.write_channel.failed.next = inputs.write.failed;
+        u.fill_valid.next = inputs.fill.is_some();
+        u.fill_data.next = FB::new(inputs.fill.unwrap_or(0).into());
         if !simulate(u, SETTLE) {
             tracing::error!("the core does not settle");
         }
         Outputs {
+            fill: u.fill_request.val().then(|| u.fill_address.val().get() as u16),
             line_ready: u.line.ready.val(),
             mac: Word {
                 valid: u.mac.valid.val(),

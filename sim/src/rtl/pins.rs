@@ -117,6 +117,8 @@ pub struct Inputs {
     pub reads: [ReadIn; READERS],
     /// Writer.
     pub write: WriteIn,
+    /// A word of the program.
+    pub fill: Option<u32>,
 }
 
 /// What comes out of the core in a cycle.
@@ -146,6 +148,8 @@ pub struct Outputs {
     pub reads: [ReadOut; READERS],
     /// Write channel.
     pub write: WriteOut,
+    /// Words of the program are wanted, from this one on.
+    pub fill: Option<u16>,
 }
 
 /// A core that can be clocked.

@@ -51,6 +51,8 @@ fn input_names() -> Vec<String> {
         "write_channel$ready",
         "write_channel$answered",
         "write_channel$failed",
+        "fill_valid",
+        "fill_data",
     ]
     .map(String::from)
     .into();
@@ -62,7 +64,7 @@ fn input_names() -> Vec<String> {
 
 /// Values in the order of [`input_names`].
 fn flatten(inputs: &Inputs) -> Vec<u64> {
-    let Inputs { reset, line, mac_ready, pace, now, host, answer_ready, reads, write } = inputs;
+    let Inputs { reset, line, mac_ready, pace, now, host, answer_ready, reads, write, fill } = inputs;
     let mut values = vec![
         u64::from(*reset),
         line.valid.into(),
@@ -83,6 +85,8 @@ fn flatten(inputs: &Inputs) -> Vec<u64> {
         write.ready.into(),
         write.answered.into(),
         write.failed.into(),
+        fill.is_some().into(),
+        fill.unwrap_or(0).into(),
     ];
     for ReadIn { accept, valid, data, last, error } in reads {
         values.extend([
@@ -124,6 +128,8 @@ fn output_names() -> Vec<String> {
         "write_channel$data",
         "write_channel$strobes",
         "write_channel$last",
+        "fill_request",
+        "fill_address",
     ]
     .map(String::from)
     .into();
@@ -136,7 +142,7 @@ fn output_names() -> Vec<String> {
 /// Outputs from values in the order of [`output_names`].
 fn collect(v: &[u64]) -> Outputs {
     let read = |channel: usize| {
-        let at = 25 + 4 * channel;
+        let at = 27 + 4 * channel;
         ReadOut { request: v[at] != 0, address: v[at + 1], words: v[at + 2] as u16, ready: v[at + 3] != 0 }
     };
     Outputs {
@@ -166,6 +172,7 @@ fn collect(v: &[u64]) -> Outputs {
             strobes: v[23] as u8,
             last: v[24] != 0,
         },
+        fill: (v[25] != 0).then_some(v[26] as u16),
         reads: [read(0), read(1), read(2), read(3)],
     }
 }

@@ -8,7 +8,7 @@ use crate::layout::Sizes;
 use crate::layout::c::{self, fa, fd};
 use crate::layout::g::*;
 use crate::layout::port::*;
-use crate::layout::q;
+use crate::layout::{q, t};
 use ironwarp_proto::abi::completion::OPCODE_RECEIVE;
 use ironwarp_proto::abi::region::access;
 use ironwarp_proto::abi::regs::features;
@@ -65,15 +65,50 @@ fn place(p: &mut Asm) {
     p.adc(WRITER, T12, 0);
 }
 
+/// T8 = what `t::SINK` calls the open receive entry; never 0, nor what it calls a Read.
+fn key(p: &mut Asm) {
+    p.or(T8, QPN, 0x80);
+    p.pack(T8, T8, c::OPEN_INDEX);
+}
+
 /// The payload goes to the buffer of the open receive entry, behind what it holds. R0 = 0, or a region refused.
+///
+/// A buffer of one piece is looked at as a whole with the first segment. If all of it may be written, the others need no look, unless a region changes.
 fn scatter(p: &mut Asm) {
-    let (top, skip) = (p.label(), p.label());
+    let [top, skip, first, put] = [(); 4].map(|()| p.label());
     p.mov(T3, c::OPEN_RECEIVED);
     p.mov(T4, PAYLOAD);
     p.mov(T6, (LENGTH_LEN + UNTAGGED_LEN) as u8);
     p.add(T5, TQ, SGES);
     p.ldt(A5, TQ, OWNER);
     p.mov(A4, access::LOCAL_WRITE);
+    p.goto_if(eq(T3, 0), first);
+    key(p);
+    p.ldt(T9, ZERO, t::SINK);
+    p.goto_if(ne(T8, T9), top);
+    p.ldt(T8, ZERO, t::SINK + 1);
+    p.add(R1, T8, T3);
+    p.ldt(T8, ZERO, t::SINK + 2);
+    p.adc(R2, T8, 0);
+    p.mov(A3, T4);
+    p.mov(R0, 0);
+    p.goto(put);
+    p.bind(first);
+    p.stt(ZERO, t::SINK, 0);
+    p.ldt(A3, T5, 2);
+    p.goto_if(ne(A3, c::OPEN_ROOM), top);
+    p.goto_if(geu(T4, A3), top);
+    p.ldt(A1, T5, 0);
+    p.ldt(A2, T5, 1);
+    p.ldt(A0, T5, 3);
+    p.call("region_local");
+    p.goto_if(ne(R0, 0), top);
+    key(p);
+    p.stt(ZERO, t::SINK, T8);
+    p.stt(ZERO, t::SINK + 1, R1);
+    p.stt(ZERO, t::SINK + 2, R2);
+    p.mov(A3, T4);
+    p.goto(put);
     p.bind(top);
     p.ldt(A3, T5, 2);
     p.goto_if(geu(T3, A3), skip);
@@ -86,6 +121,7 @@ fn scatter(p: &mut Asm) {
     p.ldt(A0, T5, 3);
     p.call("region_local");
     p.ret_if(ne(R0, 0));
+    p.bind(put);
     p.pack(WRITER, QPN, 5);
     p.call("place");
     add_placed(p, A3);

@@ -244,7 +244,7 @@ fn activate(p: &mut Asm, sizes: &Sizes) {
             p.shr(T1, A0, shift);
             p.xor(A0, A0, T1);
         }
-        p.and(A0, A0, 0xff);
+        p.and(A0, A0, ((1u16 << sizes.log2_buckets()) - 1) as u8);
         p.call("lookup");
         p.rare(ne(R0, 0), |p| {
             p.bind(bad);
@@ -267,7 +267,7 @@ fn activate(p: &mut Asm, sizes: &Sizes) {
         p.shr(T1, T0, 16);
         p.pack(ASKER, T1, QPN);
         // What its predecessor was granted is not its own.
-        p.mov(KNOWN_LENGTH, 0);
+        super::region::changed(p);
         p.shr(FA, T0, 1);
         p.and(FA, FA, 0x7f);
         p.and(FB, FB, 1 << fb::READY);

@@ -289,7 +289,13 @@ pub(super) fn pop_expected(p: &mut Asm) {
 
 /// A segment of a Read Response. Each is compared with what our own request asked for, never with what the packet says.
 fn place_read_response(p: &mut Asm, sizes: &Sizes, e: &Errors) {
-    let (whole, checked, done, good, last) = (p.label(), p.label(), p.label(), p.label(), p.label());
+    let [whole, checked, done, good, last, look, put, placed] = [(); 8].map(|()| p.label());
+    // What `t::SINK` calls this Read; never 0. Changes T9.
+    let key = |p: &mut Asm| {
+        p.add(T8, QPN, 1);
+        p.and(T9, c::EXPECTED, 255);
+        p.pack(T8, T8, T9);
+    };
     need_expected(p, e.unexpected);
     oldest_expected(p, sizes, T4);
     p.ldt(T5, T4, 0);
@@ -308,7 +314,21 @@ fn place_read_response(p: &mut Asm, sizes: &Sizes, e: &Errors) {
     p.goto_if(bit(W0, LAST), e.unspecified);
     p.bind(checked);
     p.goto_if(eq(PAYLOAD, 0), done);
-    place_tagged(p, e, access::LOCAL_WRITE, "region_local", |_| {});
+    // The sink of a Read is looked at as a whole. If all of it may be written, the rest needs no look, unless a region changes.
+    key(p);
+    p.ldt(T9, ZERO, t::SINK);
+    p.goto_if(ne(T8, T9), look);
+    p.ldt(T9, ZERO, t::SINK + 1);
+    p.add(R1, T9, W3);
+    p.ldt(T9, ZERO, t::SINK + 2);
+    p.adc(R2, T9, W2);
+    p.bind(put);
+    p.mov(A3, PAYLOAD);
+    p.pack(WRITER, QPN, 5);
+    p.mov(T6, (LENGTH_LEN + TAGGED_LEN) as u8);
+    p.call("place");
+    add_placed(p, PAYLOAD);
+    p.bind(placed);
     p.sub(T0, T0, PAYLOAD);
     p.stt(T4, 4, T0);
     p.add(T8, W3, PAYLOAD);
@@ -323,6 +343,24 @@ fn place_read_response(p: &mut Asm, sizes: &Sizes, e: &Errors) {
     p.goto_if(bit(W0, LAST), checked);
     p.goto(e.unspecified);
 
+    p.bind(look);
+    for (argument, word) in [(A0, W1), (A1, W3), (A2, W2), (A3, T0), (A5, c::ASKER)] {
+        p.mov(argument, word);
+    }
+    p.mov(A4, access::LOCAL_WRITE);
+    p.call("region_local");
+    p.rare(ne(R0, 0), |p| {
+        place_tagged(p, e, access::LOCAL_WRITE, "region_local", |_| {});
+        p.goto(placed);
+    });
+    key(p);
+    p.stt(ZERO, t::SINK, T8);
+    p.sub(T9, R1, W3);
+    p.stt(ZERO, t::SINK + 1, T9);
+    p.sbb(T9, R2, W2);
+    p.stt(ZERO, t::SINK + 2, T9);
+    p.goto(put);
+
     // The work is complete when its bytes are in memory.
     p.bind(last);
     p.call("drain");
@@ -330,6 +368,7 @@ fn place_read_response(p: &mut Asm, sizes: &Sizes, e: &Errors) {
     p.shr(W4, T5, 8);
     p.and(W4, W4, 255);
     p.ldt(W1, T4, 1);
+    p.stt(ZERO, t::SINK, 0);
     pop_expected(p);
     p.mov(R0, 1);
     p.rare(bit(T5, 1), |p| {

@@ -32,12 +32,12 @@ pub(super) mod tx {
 
 /// Tags of writes and frames that belong to no QP.
 pub(super) mod tag {
-    /// 0x4000 | CQ.
-    pub const CQ: u8 = 14;
-    /// Nobody's.
-    pub const NONE: u32 = 0x7fff;
+    /// 0x80 | CQ.
+    pub const CQ: u8 = 7;
+    /// Nobody's: no QP has this number.
+    pub const NONE: u32 = 0x7f;
     /// A frame that is injected.
-    pub const INJECT: u32 = 0x7ffe;
+    pub const INJECT: u32 = 0x7e;
 }
 
 /// Requests of the host that a pass serves: all that can have been waiting when the last frame was taken. What rang before a frame came is
@@ -165,14 +165,13 @@ fn dispatch(p: &mut Asm, sizes: &Sizes, top: Label, boot: Label) {
     p.and(T0, port::COND, seldom);
     p.rare(ne(T0, 0), |p| sources(p, boot));
 
-    let (idle, walk, delivered) = (p.label(), p.label(), p.label());
+    let (idle, delivered) = (p.label(), p.label());
     p.goto_if(eq(RX_BUSY, 0), idle);
-    p.bind(walk);
     p.goto_if(nbit(port::COND, cond::WALK), delivered);
     p.call("walk_packet");
-    // A run of small FPDUs goes on, unless the host waits.
-    p.goto_if(nbit(port::COND, cond::HOST), walk);
-    p.goto(delivered);
+    // The next frame at once, unless the host waits: while it is walked, one is sent.
+    p.goto_if(ne(RX_BUSY, 0), delivered);
+    p.goto_if(bit(port::COND, cond::HOST), delivered);
     p.bind(idle);
     p.if_(bit(port::COND, cond::RXD), |p| p.call("rx_frame"));
     p.bind(delivered);
@@ -331,10 +330,14 @@ fn reset(p: &mut Asm, sizes: &Sizes) {
     p.routine("reset", |p| {
         p.mov(port::MAC1, 0);
         p.mov(port::MAC0, 0);
+        p.stt(ZERO, t::SOURCE, 0);
         p.mov(port::ALARM_OFF, 0);
         p.mov(T0, port::TXDRAIN);
+        p.while_(bit(port::COND, cond::TXERR), |p| p.mov(T0, port::TXERR));
+        let failed = p.label();
+        p.bind(failed);
         p.mov(T0, port::DRAIN);
-        p.mov(T0, port::TXERR);
+        p.goto_if(bit(T0, 0), failed);
         for word in [ALARM_SET, READY_HEAD, READY_COUNT, RX_BUSY, H2, H3, KNOWN_LENGTH] {
             p.mov(word, 0);
         }
@@ -384,18 +387,22 @@ fn clear_to(p: &mut Asm, at: Word, to: Word) {
 
 /// Reads and writes of host memory that failed.
 fn errors(p: &mut Asm, sizes: &Sizes) {
+    // R0 = 1: a write of the current QP failed.
     p.routine("drain", |p| {
-        p.mov(A0, port::DRAIN);
+        let next = p.label();
         p.mov(R0, 0);
+        p.bind(next);
+        p.mov(A0, port::DRAIN);
         p.ret_if(nbit(A0, 0));
         p.call("write_failed");
+        p.goto(next);
     });
+    // A0 = what DRAIN or WERR says; R0 = 1 if it is the current QP's, else as it was.
     p.routine("write_failed", |p| {
         let (none, cq) = (p.label(), p.label());
         p.call("dma_fault");
-        p.mov(R0, 0);
-        p.shl(A0, A0, 1);
-        p.shr(A0, A0, 17);
+        p.shl(A0, A0, 8);
+        p.shr(A0, A0, 24);
         p.ldi(T15, tag::NONE);
         p.goto_if(eq(A0, T15), none);
         p.or(H2, H2, todo::STOPS);
@@ -405,8 +412,8 @@ fn errors(p: &mut Asm, sizes: &Sizes) {
         p.ret();
         // The completion never came: nobody may rely on this queue.
         p.bind(cq);
-        p.shl(A0, A0, 18);
-        p.shr(A0, A0, 15);
+        p.and(A0, A0, (1 << tag::CQ) - 1);
+        p.shl(A0, A0, 3);
         p.ldi(T15, sizes.cqs().into());
         p.add(A0, A0, T15);
         p.ldt(T15, A0, super::cq::FLAGS);

@@ -13,9 +13,6 @@ use ironwarp_proto::abi::regs::features;
 use ironwarp_proto::abi::send_entry::{Opcode as Verb, SGES_FIRST, SGES_MAX};
 use ironwarp_proto::rdmap::{AtomicRequest, AtomicResponse, ImmediateData, Opcode, ReadRequest};
 
-/// Slots read at once.
-const BATCH: u8 = 4;
-
 // Words of an entry.
 pub(super) const STAG: u8 = 2;
 pub(super) const SGE: u8 = 8;
@@ -48,7 +45,7 @@ fn fetch_entry(p: &mut Asm, sizes: &Sizes) {
     p.rare(geu(T8, T9), |p| {
         // The next one goes behind the others, if it fits there with a second slot.
         let append = p.label();
-        p.if_(eq(T8, T9), |p| p.goto_if(ltu(T9, (1 << sizes.log2_journal) - 2 * BATCH + 1), append));
+        p.if_(eq(T8, T9), |p| p.goto_if(ltu(T9, (1 << sizes.log2_journal) - 2 * sizes.batch() + 1), append));
         p.mov(CACHED, A0);
         p.mov(T8, 0);
         p.bind(append);
@@ -69,7 +66,7 @@ fn fetch_entry(p: &mut Asm, sizes: &Sizes) {
         p.add(T10, T8, 1);
         p.shr(T11, CACHED, 16);
         p.if_(eq(T10, T11), |p| {
-            p.if_(geu(T11, (1 << sizes.log2_journal) - BATCH + 1), |p| {
+            p.if_(geu(T11, (1 << sizes.log2_journal) - sizes.batch() + 1), |p| {
                 p.mov(CACHED, A0);
                 p.mov(T8, 0);
             });
@@ -86,7 +83,7 @@ fn fetch_entry(p: &mut Asm, sizes: &Sizes) {
     });
 }
 
-/// Read the slots behind those that are there, as many as were posted and `BATCH` at most. R0. Keeps T0..T8.
+/// Read the slots behind those that are there, as many as were posted and a batch at most. R0. Keeps T0..T8.
 fn fetch_slots(p: &mut Asm, sizes: &Sizes) {
     let entries = p.k(sizes.entries().into());
     let slot = p.label();
@@ -105,7 +102,7 @@ fn fetch_slots(p: &mut Asm, sizes: &Sizes) {
     p.sub(T13, T13, T10);
     p.loh(T13, T13);
     p.if_(gtu(T13, T12), |p| p.mov(T13, T12));
-    p.if_(geu(T13, BATCH + 1), |p| p.mov(T13, BATCH));
+    p.if_(geu(T13, sizes.batch() + 1), |p| p.mov(T13, sizes.batch()));
     p.shl(T11, T11, 6);
     p.ldt(T10, TQ, 6);
     p.add(T11, T11, T10);

@@ -144,10 +144,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn tables_of_a_small_device_fit_1024_words() {
+        assert!(Sizes::SMALL.table() <= 1024, "{} words", Sizes::SMALL.table());
+    }
+
+    #[test]
     fn both_configurations_assemble() {
         for sizes in [Sizes::FULL, Sizes::SMALL] {
             let program = assemble(&sizes).unwrap();
-            println!("{} words", program.words.len());
+            println!("{} words, T {} words", program.words.len(), sizes.table());
         }
     }
 }

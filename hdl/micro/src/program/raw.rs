@@ -7,7 +7,7 @@ use crate::asm::{Asm, bit, eq, geu, ltu, nbit, ne};
 use crate::isa::Word;
 use crate::layout::Sizes;
 use crate::layout::g::*;
-use crate::layout::port::{self, cond};
+use crate::layout::port;
 use ironwarp_proto::abi::raw::{FRAME_MAX, FRAME_OFFSET, SLOT_LOG2};
 use ironwarp_proto::abi::regs::{self, Counter};
 
@@ -134,12 +134,6 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
     });
     // Send what waits; there is room.
     p.routine("raw_send", |p| {
-        // The error port knows one frame only, and this one's fate must be known.
-        p.mov(T8, port::TXDRAIN);
-        p.rare(bit(port::COND, cond::TXERR), |p| {
-            p.mov(A0, port::TXERR);
-            p.call("frame_failed");
-        });
         p.ldt(T8, ZERO, reg(regs::RAWTX_PRODUCER));
         slot(p, T8, dev::TX_SIZE, regs::RAWTX_BASE_LO);
         let (wire, begin) = (p.label(), 1 << 4 | 1);

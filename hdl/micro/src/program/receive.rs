@@ -124,7 +124,7 @@ fn rx_frame(p: &mut Asm, sizes: &Sizes) {
     let (next, top) = (p.label(), p.label());
     p.bind(other);
     p.shr(T0, RX0, 8);
-    p.and(T0, T0, 0xff);
+    p.and(T0, T0, ((1u16 << sizes.log2_buckets()) - 1) as u8);
     p.ldi(T1, sizes.hash().into());
     p.ldt(A0, T0, T1);
     p.bind(top);

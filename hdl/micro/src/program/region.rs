@@ -37,6 +37,13 @@ fn same_domain(p: &mut Asm, a: Word, b: Word, result: u8) {
     p.rare(ne(T10, 0), |p| refuse(p, result));
 }
 
+/// A region is another one now: what is remembered of regions is looked at again.
+pub(super) fn changed(p: &mut Asm) {
+    p.mov(KNOWN_LENGTH, 0);
+    p.stt(ZERO, t::SOURCE, 0);
+    p.stt(ZERO, t::SINK, 0);
+}
+
 fn refuse(p: &mut Asm, result: u8) {
     p.mov(R0, result);
     p.ret();
@@ -143,7 +150,7 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
         in_scope(p, 0);
         p.andn(T9, T9, 1 << VALID);
         p.stt(T8, 0, T9);
-        p.mov(KNOWN_LENGTH, 0);
+        changed(p);
         p.call("settle");
         p.mov(R0, 1);
     });
@@ -158,7 +165,7 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
         p.ldi(T10, 1 << VALID | 1 << ALLOCATED);
         p.andn(T9, T9, T10);
         p.stt(T8, 0, T9);
-        p.mov(KNOWN_LENGTH, 0);
+        changed(p);
         p.call("settle");
         p.mov(R0, 1);
     });
@@ -223,7 +230,7 @@ fn windows(p: &mut Asm, sizes: &Sizes) {
         p.stt(T8, 6, R2);
         p.stt(T8, 7, A0);
         p.stt(T8, 0, T9);
-        p.mov(KNOWN_LENGTH, 0);
+        changed(p);
         p.mov(R0, 1);
     });
     p.routine("region_bind", |p| {

@@ -10,7 +10,7 @@
 //! Words: T0..T7, W0..W4, A3..A5, R0..R2 and TX4..TX7, as named below; T8..T15 are scratch.
 
 use super::send::{ACK, PSH_ACK};
-use super::transmit::{LAST, LEN, MSG_COMPLETES, MSG_INLINE, MSG_RUN, ROOM, journal};
+use super::transmit::{LAST, LEN, MSG_COMPLETES, MSG_INLINE, ROOM, RUN, journal};
 use super::work::{advance_second, filled, second, work};
 use crate::asm::{Asm, Label, eq, geu, gtu, ltu, ne};
 use crate::isa::Word;
@@ -21,9 +21,9 @@ use ironwarp_proto::abi::regs::Counter;
 use ironwarp_proto::abi::send_entry::{INLINE_MAX, Opcode as Verb};
 use ironwarp_proto::ddp::TAGGED_LEN;
 
-/// Slots of one small read, if their payload has up to [`FEW`] words or more than that. A reply has up to 64 words.
-const MANY_SMALL: u8 = 8;
-const MANY_LARGE: u8 = 4;
+/// Words of a reply kept for a slot, if its payload has up to [`FEW`] words, or more than that.
+const SLOT_SMALL: u8 = 8;
+const SLOT_LARGE: u8 = 16;
 const FEW: u8 = 3;
 /// Words of a slot that are needed besides the payload: 0 to 4.
 const FIXED: u8 = 5;
@@ -116,7 +116,7 @@ fn drop_entries(p: &mut Asm, taken: u8) {
 }
 
 /// What to read of each slot, if it has T10 words of payload. Changes T8.
-fn shape(p: &mut Asm) {
+fn shape(p: &mut Asm, sizes: &Sizes) {
     p.add(KEPT, T10, FIXED);
     p.mov(T8, 1);
     p.shl(T8, T8, T10);
@@ -124,13 +124,9 @@ fn shape(p: &mut Asm) {
     p.shl(T8, T8, 8);
     p.or(T8, T8, (1 << FIXED) - 1);
     p.shl(MASK, T8, 16);
-    p.mov(MANY, MANY_SMALL);
-    p.rare(geu(T10, FEW + 1), |p| p.mov(MANY, MANY_LARGE));
-    const {
-        assert!(
-            MANY_SMALL * (FIXED + FEW) <= 64 && MANY_LARGE as usize * (FIXED as usize + INLINE_MAX / 4) <= 64
-        )
-    };
+    p.mov(MANY, sizes.reply() / SLOT_SMALL);
+    p.rare(geu(T10, FEW + 1), |p| p.mov(MANY, sizes.reply() / SLOT_LARGE));
+    const { assert!(FIXED + FEW <= SLOT_SMALL && FIXED as usize + INLINE_MAX / 4 <= SLOT_LARGE as usize) };
 }
 
 /// A work that ends with the entry before index `behind`; `flags` from bit 16 on. Changes T9..T12.
@@ -151,7 +147,7 @@ fn run(p: &mut Asm, sizes: &Sizes) {
     p.ldt(T10, ZERO, t::RUN_WORDS);
     p.mov(SURPLUS, 0);
     p.bind(again);
-    shape(p);
+    shape(p, sizes);
     p.goto_if(eq(COUNT, 0), none);
     ring_start(p);
     p.loh(T8, SQ);
@@ -388,9 +384,9 @@ fn close_run(p: &mut Asm, sizes: &Sizes) {
     p.sub(T8, WORK, 1);
     p.and(T8, T8, 0xff);
     p.shl(T8, T8, 16);
-    p.ldi(T11, 1 << MSG_INLINE | 1 << MSG_RUN);
+    p.ldi(T11, 1 << MSG_INLINE);
     p.or(T8, T8, T11);
-    p.or(T8, T8, MSG_COMPLETES | LAST);
+    p.or(T8, T8, MSG_COMPLETES | LAST | RUN);
     p.stt(T9, 3, T8);
     advance_second(p, JOURNAL, T8);
     p.and(T8, WORKS, 0xff);

@@ -5,6 +5,7 @@ use super::render::read;
 use super::transmit::{MSG_INLINE, MSG_PLACED, place};
 use super::work::request;
 use crate::asm::{Asm, Label, bit, eq, geu, ltu, ne};
+use crate::isa::Word;
 use crate::layout::c::*;
 use crate::layout::g::*;
 use crate::layout::{Sizes, t};
@@ -13,16 +14,25 @@ use ironwarp_proto::abi::region::access;
 use ironwarp_proto::ddp::UNTAGGED_LEN;
 use ironwarp_proto::rdmap::{Opcode, ReadRequest, control};
 
-/// A word to put aside.
-const SAVED: u8 = t::ENTRY + 30;
-
 /// The source is looked at before the FPDU exists: a fault now can still be told to the peer. T1 = MSG, T3 offset, T4 bytes, T6 journal index:
 /// kept with T0; T1 gets `MSG_PLACED`.
+///
+/// A message of one piece is looked at as a whole with its first FPDU. If all of it may be read, the others need no look, unless a region changes.
 pub(super) fn check_source(p: &mut Asm, sizes: &Sizes, nothing: Label) {
-    let [remote, checked, refused, good] = [(); 4].map(|()| p.label());
+    let [remote, checked, refused, good, first, known, whole] = [(); 7].map(|()| p.label());
     p.goto_if(bit(MSG, MSG_INLINE), good);
     p.goto_if(eq(T4, 0), good);
     p.and(T2, MSG, 0xf);
+    p.goto_if(eq(T3, 0), first);
+    key(p);
+    p.ldt(T7, ZERO, t::SOURCE);
+    p.goto_if(ne(T5, T7), first);
+    p.ldt(T5, ZERO, t::SOURCE + 1);
+    p.add(R1, T5, T3);
+    p.ldt(T5, ZERO, t::SOURCE + 2);
+    p.adc(R2, T5, 0);
+    p.goto(known);
+    p.bind(first);
     p.goto_if(eq(T2, Opcode::ReadResponse as u8), remote);
     // Write and the Sends have a source of their own.
     p.rare(ne(T2, 0), |p| {
@@ -44,19 +54,24 @@ pub(super) fn check_source(p: &mut Asm, sizes: &Sizes, nothing: Label) {
         p.ldt(T5, R1, SGE + 1);
         p.adc(A2, T5, 0);
         p.ldt(A0, R1, SGE + 3);
-        p.mov(A3, T4);
+        p.sub(A3, MSG_LENGTH, T3);
         p.mov(A4, 0);
         p.mov(A5, ASKER);
         p.call("region_local");
+        p.goto_if(eq(R0, 0), whole);
+        p.mov(A3, T4);
+        p.call("region_local");
+        p.stt(ZERO, t::SOURCE, 0);
         p.goto_if(eq(R0, 0), checked);
         p.goto(refused);
     });
+    p.stt(ZERO, t::SOURCE, 0);
     p.mov(T5, R1);
     p.mov(T2, T4);
     p.mov(T7, 0);
-    p.stt(ZERO, SAVED, T6);
+    p.stt(ZERO, t::SAVED, T6);
     p.call("sources");
-    p.ldt(T6, ZERO, SAVED);
+    p.ldt(T6, ZERO, t::SAVED);
     p.mov(T4, T2);
     p.rare(ne(R0, 0), |p| {
         p.bind(refused);
@@ -70,20 +85,43 @@ pub(super) fn check_source(p: &mut Asm, sizes: &Sizes, nothing: Label) {
         p.goto(nothing);
         p.bind(remote);
         request(p, sizes, T7, MSG_REF);
-        remote_source(p);
-        p.goto_if(eq(R0, 0), checked);
+        p.sub(T5, MSG_LENGTH, T3);
+        remote_source(p, T5);
+        p.goto_if(eq(R0, 0), whole);
+        p.stt(ZERO, t::SOURCE, 0);
+        remote_source(p, T4);
+        p.goto_if(eq(R0, 0), known);
         p.call("read_failed");
         p.goto(nothing);
     });
+    p.goto(checked);
+    p.bind(whole);
+    p.goto_if(eq(A3, T4), known);
+    key(p);
+    p.stt(ZERO, t::SOURCE, T5);
+    p.sub(T5, R1, T3);
+    p.stt(ZERO, t::SOURCE + 1, T5);
+    p.sbb(T5, R2, ZERO);
+    p.stt(ZERO, t::SOURCE + 2, T5);
+    p.goto(known);
     p.bind(checked);
     // One piece: the frame is built from it without another look.
     p.goto_if(ne(A3, T4), good);
+    p.bind(known);
     place(p, sizes, T7, T6);
     p.stt(T7, 0, R1);
     p.stt(T7, 1, R2);
     let placed = p.k(1 << MSG_PLACED);
     p.or(T1, T1, placed);
     p.bind(good);
+}
+
+/// T5 = what `t::SOURCE` calls the open message: opcode, QP, entry; never 0. T2 = opcode.
+fn key(p: &mut Asm) {
+    p.shl(T5, T2, 8);
+    p.or(T5, T5, 0x80);
+    p.add(T5, T5, QPN);
+    p.pack(T5, T5, MSG_REF);
 }
 
 /// The parts of the SGEs of the entry at T5 that hold T4 > 0 bytes from T3 on are checked, and with T7 != 0 read into the frame; R0 = 0
@@ -125,14 +163,14 @@ pub(super) fn sources(p: &mut Asm) {
     p.goto_if(ne(T4, 0), behind);
 }
 
-/// A range of a region that the peer reads: the entry of the Read Request queue at T7, T3 bytes on, T4 bytes; R0..R2 as `region_remote`.
-pub(super) fn remote_source(p: &mut Asm) {
+/// A range of a region that the peer reads: the entry of the Read Request queue at T7, T3 bytes on, so many bytes; R0..R2 as `region_remote`.
+pub(super) fn remote_source(p: &mut Asm, bytes: Word) {
     p.ldt(A0, T7, 6);
     p.add(A1, A0, T3);
     p.ldt(A0, T7, 7);
     p.adc(A2, A0, 0);
     p.ldt(A0, T7, 5);
-    p.mov(A3, T4);
+    p.mov(A3, bytes);
     p.mov(A4, access::REMOTE_READ);
     p.mov(A5, ASKER);
     p.call("region_remote");

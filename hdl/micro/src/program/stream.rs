@@ -34,9 +34,9 @@ mod s {
 
 /// Runs of bytes kept behind gaps, from TQ: first sequence number and the one behind the last; equal: none. They do not touch
 /// one another.
-const RUNS: u8 = q::TCP + 9;
+const RUNS: u8 = q::RUNS;
 /// How many.
-const RUN_COUNT: u8 = 4;
+const RUN_COUNT: u8 = q::RUN_WORDS / 2;
 
 /// Data or FIN came: bit 16 of `STREAM_ARM`.
 const RX: u8 = 1;

@@ -374,8 +374,7 @@ fn terminated(p: &mut Asm) {
     p.adc(R2, T5, 0);
     p.mov(T6, (LENGTH_LEN + UNTAGGED_LEN) as u8);
     // If the save area is gone too, the event alone must do: no QP's write.
-    p.sub(T4, ZERO, 1);
-    p.pack(WRITER, T4, 5);
+    super::event::untagged(p);
     p.if_(ne(A3, 0), |p| p.call("place"));
     p.mov(A0, ErrorCause::TerminateReceived as u8);
     p.mov(A1, 2);

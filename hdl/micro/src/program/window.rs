@@ -106,7 +106,7 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
         p.goto_if(eq(R0, 0), done);
         p.stt(R0, 0, H1);
         // It may be a region's word.
-        p.mov(KNOWN_LENGTH, 0);
+        super::region::changed(p);
         p.mov(T8, CommandStatus::Ok as u8);
         p.bind(done);
         p.stt(ZERO, reg(regs::CMD_STAT), T8);

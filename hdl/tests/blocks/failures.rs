@@ -1,0 +1,74 @@
+//! The set of tags that failed.
+
+use crate::common::{Bench, check_synthesis, random};
+use ironwarp_hdl::dma::Failures;
+use ironwarp_hdl::fb::FB;
+use std::collections::BTreeSet;
+
+const TAGS: usize = 1 << 4;
+type Small = Failures<4>;
+
+fn bench() -> Bench<Small> {
+    Bench::new(Small::default(), |u| &mut u.clock)
+}
+
+/// Put tags and take what is told, at random; returns the number told.
+fn run(bench: &mut Bench<Small>, seed: u64, cycles: usize) -> usize {
+    let random = &mut random(seed);
+    bench.cycle(|u| u.reset.next = true, |_| ());
+    let (mut set, mut clearing, mut told, mut wiped) = (BTreeSet::new(), None, 0, 0);
+    // Bursts of failures, and pauses in which all are told.
+    for cycle in 0..cycles + 8 * TAGS {
+        let (fails, takes) =
+            (cycle < cycles && cycle % 200 < 60 && random.below(3) == 0, random.below(4) == 0);
+        let tag = random.below(TAGS);
+        bench.fall(|u| {
+            u.reset.next = false;
+            u.tag.next = FB::new(tag as u64);
+            u.take.next = takes || cycle >= cycles;
+            u.put.next = fails && u.ready.val();
+        });
+        let u = &bench.block;
+        let which = u.which.val().index();
+        wiped += usize::from(!u.ready.val());
+        if u.found.val() {
+            assert!(set.contains(&which), "{which} in cycle {cycle}");
+        } else if u.settled.val() {
+            assert!(set.is_empty(), "{set:?} not told in cycle {cycle}");
+        }
+        let put = u.put.val();
+        // Who is just being told has been told of this too.
+        if put && clearing != Some(tag) {
+            set.insert(tag);
+        }
+        clearing = clearing.filter(|_| put);
+        if u.found.val() && u.take.val() {
+            set.remove(&which);
+            clearing = Some(which);
+            told += 1;
+        }
+        bench.rise();
+    }
+    assert_eq!(wiped, TAGS + 1);
+    assert!(set.is_empty(), "never told: {set:?}");
+    assert!(bench.block.settled.val() && !bench.block.found.val());
+    told
+}
+
+#[test]
+fn every_tag_that_failed_is_told() {
+    let told: usize = (0..20).map(|seed| run(&mut bench(), seed, 2000)).sum();
+    assert!(told > 1000, "{told} told");
+}
+
+#[test]
+fn like_its_verilog() {
+    let Some(mut bench) = Bench::with_verilog("failures", Small::default(), |u| &mut u.clock) else { return };
+    run(&mut bench, 100, 30_000);
+    println!("failures: {} cycles, 0 mismatches", bench.cycles());
+}
+
+#[test]
+fn synthesises() {
+    check_synthesis("failures", Failures::<8>::default());
+}

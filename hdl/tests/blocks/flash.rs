@@ -1,0 +1,123 @@
+use crate::common::{Bench, check_synthesis, random};
+use ironwarp_hdl::fb::FB;
+use ironwarp_hdl::mem::{FLASH_BASE, FLASH_EACH, FLASH_FIRST, FLASH_NEXT, Flash, flash_image};
+
+const LINE: usize = 8;
+type Block = Flash<13>;
+
+/// A serial flash, clock by clock: what commands 0xAB and 0x3B do; others it does not know.
+struct Chip {
+    bytes: Vec<u8>,
+    asleep: bool,
+    command: u64,
+    clocks: usize,
+}
+
+impl Chip {
+    fn new(program: &[u32]) -> Self {
+        Self { bytes: flash_image(program), asleep: true, command: 0, clocks: 0 }
+    }
+
+    /// What it drives on IO1 and IO0.
+    fn drives(&self) -> Option<(bool, bool)> {
+        let pair = self.clocks.checked_sub(40)?;
+        let at = (self.command as usize & 0xff_ffff) + pair / 4;
+        let byte =
+            at.checked_sub(FLASH_BASE as usize).and_then(|at| self.bytes.get(at)).copied().unwrap_or(0xff);
+        let bits = byte >> (6 - 2 * (pair % 4));
+        Some((bits & 2 != 0, bits & 1 != 0))
+    }
+
+    /// A cycle: whether it is selected, has a clock, and what is driven on IO0.
+    fn cycle(&mut self, selected: bool, run: bool, io0: Option<bool>) {
+        if !selected {
+            assert!(!run, "a clock while it is not selected");
+            match (self.clocks, self.command) {
+                (8, 0xab) => self.asleep = false,
+                // Given up, or over.
+                (clocks, command) => {
+                    assert!(clocks < 32 || command >> 24 == 0x3b, "{clocks} clocks: {command:x}");
+                }
+            }
+            (self.clocks, self.command) = (0, 0);
+        } else if run {
+            if self.clocks < 32 {
+                self.command = self.command << 1 | u64::from(io0.expect("driven"));
+            } else {
+                assert_eq!(self.command >> 24, 0x3b, "read, dual output");
+                assert!(!self.asleep && io0.is_none(), "it answers when it is awake, and on IO0 too");
+            }
+            self.clocks += 1;
+        }
+    }
+}
+
+/// Lines at random places or one behind the other; what each took: whether it was the next, and cycles to each of its words.
+fn run(bench: &mut Bench<Block>, lines: usize) -> Vec<(bool, Vec<u32>)> {
+    let random = &mut random(5);
+    let program: Vec<u32> = (0..8192u32).map(|at| at.wrapping_mul(0x9e37_79b9) ^ at << 3).collect();
+    let mut chip = Chip::new(&program);
+    let (mut times, mut line, mut after_whole) = (Vec::new(), 0, false);
+    bench.cycle(|u| u.reset.next = true, |_| ());
+    for _ in 0..lines {
+        let follows = random.below(2) == 0;
+        line = if follows { line + 1 } else { random.below(1024) } % 1024;
+        let (mut waits, mut cycles, mut rest) = (Vec::new(), 0, 1 + random.below(4));
+        // Some are given up.
+        let mut patience = if random.below(4) == 0 { random.below(200) } else { usize::MAX };
+        while rest > 0 {
+            let wanted = waits.len() < LINE && patience > 0;
+            patience = patience.saturating_sub(1);
+            let (io1, io0) = chip.drives().unwrap_or((random.below(2) == 0, random.below(2) == 0));
+            bench.fall(|u| {
+                u.reset.next = false;
+                u.request.next = wanted;
+                u.address.next = FB::new((line * LINE) as u64);
+                (u.in_1.next, u.in_0.next) = (io1, io0);
+            });
+            let u = &bench.block;
+            assert!(wanted || !u.valid.val() || patience == 0);
+            if u.valid.val() {
+                assert_eq!(u.data.val().get() as u32, program[line * LINE + waits.len()]);
+                waits.push(cycles);
+                cycles = 0;
+            }
+            chip.cycle(!u.select.val(), u.run.val(), u.drive.val().then(|| u.out.val()));
+            (cycles, rest) = (cycles + 1, rest - usize::from(!wanted));
+            bench.rise();
+        }
+        let whole = waits.len() == LINE;
+        if whole {
+            times.push((follows && line != 0 && after_whole, waits));
+        }
+        after_whole = whole;
+    }
+    times
+}
+
+#[test]
+fn words_come_as_they_stand_in_the_flash() {
+    let times = run(&mut Bench::new(Block::new(FLASH_BASE, LINE), |u| &mut u.clock), 60);
+    // The first waits for the flash to wake.
+    for (follows, waits) in &times[1..] {
+        // Behind one that was given up a cycle less: it is not selected any more.
+        assert!(
+            waits[0] == if *follows { FLASH_NEXT } else { FLASH_FIRST }
+                || !follows && waits[0] == FLASH_FIRST - 1
+        );
+        assert!(waits[1..].iter().all(|wait| *wait == FLASH_EACH));
+    }
+}
+
+#[test]
+fn like_its_verilog() {
+    let block = Block::new(FLASH_BASE, LINE);
+    let Some(mut bench) = Bench::with_verilog("flash", block, |u| &mut u.clock) else { return };
+    run(&mut bench, 60);
+    println!("flash: {} cycles, 0 mismatches", bench.cycles());
+}
+
+#[test]
+fn synthesises() {
+    check_synthesis("flash", Block::new(FLASH_BASE, LINE));
+}
