@@ -8,7 +8,7 @@ use ironwarp_hdl::align::Rotator;
 use ironwarp_hdl::bridge::{Baud, Bridge};
 use ironwarp_hdl::crc::Crc32c;
 use ironwarp_hdl::dma::{Fetch, Reader, Writer};
-use ironwarp_hdl::flow::{Design, FlowError, Netlist, Packed, Routed, run};
+use ironwarp_hdl::flow::{Design, FlowError, Netlist, Packed, Routed, run, statistics};
 use ironwarp_hdl::host::Requests;
 use ironwarp_hdl::mem::{FLASH_BASE, Fifo, Flash, Packets};
 use ironwarp_hdl::mpa::{Markers, Walk};
@@ -26,7 +26,7 @@ const SEEDS: [&str; 3] = ["1", "2", "3"];
 /// A block by name; made only when wanted.
 type Maker = (&'static str, fn(&str) -> Design);
 
-// Rings of 512 words, memories that the part can nearly hold.
+// As in a small device: rings of 512 words, 32 bits of host address.
 const BLOCKS: &[Maker] = &[
     ("crc/crc32c", |name| Design::new(name, Crc32c::default())),
     ("align/rotator", |name| Design::new(name, Rotator::default())),
@@ -38,15 +38,15 @@ const BLOCKS: &[Maker] = &[
     ("rx/arbiter", |name| Design::new(name, Arbiter::default())),
     ("rx/parse", |name| Design::new(name, Parse::<9>::default())),
     ("rx/receive", |name| Design::new(name, Receive::<9, 8>::default())),
-    ("mpa/walk", |name| Design::new(name, Walk::<9>::default())),
-    ("dma/fetch", |name| Design::new(name, Fetch::<9>::default())),
-    ("dma/reader", |name| Design::new(name, Reader::default())),
-    ("dma/writer", |name| Design::new(name, Writer::<9>::default())),
-    ("tx/fetch", |name| Design::new(name, SendFetch::default())),
+    ("mpa/walk", |name| Design::new(name, Walk::<9>::default().narrow())),
+    ("dma/fetch", |name| Design::new(name, Fetch::<9>::default().narrow())),
+    ("dma/reader", |name| Design::new(name, Reader::default().narrow())),
+    ("dma/writer", |name| Design::new(name, Writer::<9>::default().narrow())),
+    ("tx/fetch", |name| Design::new(name, SendFetch::default().narrow())),
     ("tx/framer", |name| Design::new(name, Framer::default())),
     ("tx/cut", |name| Design::new(name, Cut::default())),
     ("tx/ring", |name| Design::new(name, TxRing::<9>::new(FRAME_MAX))),
-    ("tx/engine", |name| Design::new(name, TxEngine::<6, 9>::new(FRAME_MAX, 3))),
+    ("tx/engine", |name| Design::new(name, TxEngine::<6, 9>::new(FRAME_MAX, 3).narrow())),
     // 12 Mbaud from 31.25 MHz.
     ("bridge/engine", |name| Design::new(name, Bridge::<10>::new(Baud::new(31_250_000, 12_000_000)))),
     ("host/requests", |name| Design::new(name, Requests::new(12))),
@@ -72,7 +72,11 @@ fn main() -> ExitCode {
     let mut status = ExitCode::SUCCESS;
     for (name, make) in BLOCKS.iter().filter(|(name, _)| wanted.is_none_or(|w| name.contains(w.as_str()))) {
         let design = make(name);
-        match if tree { hierarchy(&design, &folder) } else { row(&design, &folder, quick) } {
+        match if tree {
+            statistics(&folder, &design.verilog).map(|netlist| netlist.table("top", 4, 8))
+        } else {
+            row(&design, &folder, quick)
+        } {
             Ok(text) => println!("{text}"),
             Err(why) => {
                 eprintln!("{name}: {why}");
@@ -93,8 +97,8 @@ fn write(folder: &Path, file: &str, text: &str) -> Result<(), FlowError> {
 /// The row of a block.
 fn row(design: &Design, folder: &Path, quick: bool) -> Result<String, FlowError> {
     write(folder, "top.v", &design.verilog)?;
-    let script = "read_verilog top.v; synth_ice40 -top top -json top.json; stat";
-    let cells = Netlist::parse(&run(folder, "yosys", &["-p", script])?)?.cells("top");
+    let script = "read_verilog top.v; synth_ice40 -top top -json top.json; tee -q -o stat.txt stat";
+    let cells = whole(folder, script)?.cells("top");
     // The largest package has 206 pins; packing does not count them.
     let files = ["--hx8k", "--package", "ct256", "--json", "top.json", "--pack-only"];
     let packed = Packed::parse(&run(folder, "nextpnr-ice40", &files)?)?;
@@ -126,9 +130,10 @@ fn frequencies(design: &Design, folder: &Path) -> Result<Vec<String>, FlowError>
     SEEDS.iter().map(seed).collect()
 }
 
-/// What is in a block.
-fn hierarchy(design: &Design, folder: &Path) -> Result<String, FlowError> {
-    write(folder, "top.v", &design.verilog)?;
-    let script = "read_verilog top.v; synth_ice40 -noflatten -top top; stat";
-    Ok(Netlist::parse(&run(folder, "yosys", &["-p", script])?)?.table("top", 4, 8))
+/// What a yosys script leaves in `stat.txt`.
+fn whole(folder: &Path, script: &str) -> Result<Netlist, FlowError> {
+    run(folder, "yosys", &["-q", "-p", script])?;
+    let path = folder.join("stat.txt");
+    let report = std::fs::read_to_string(&path).map_err(|source| FlowError::File { path, source })?;
+    Netlist::parse(&report)
 }

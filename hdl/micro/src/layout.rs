@@ -120,7 +120,7 @@ impl Sizes {
     /// | 0 | sequence number of its first byte, a marker in front included |
     /// | 1 | payload bytes 15:0, send entry index or Read Request queue index 31:16 |
     /// | 2 | offset in the message; of a run: its FPDUs 7:0, its works 15:8 |
-    /// | 3 | RDMAP opcode 3:0, bit 4 last of the message, bit 5 the last completes the work, bit 6 the last frees the Read Request queue entry, bit 7 Immediate Data follows the message; MSN 15:8, work 23:16, Request Identifier 31:24 (low 8 bits of each; Write and Sends: bit 24 inline; they and Read Responses: bit 25 its address is in `places`, for this turn; bit 26 a run: inline Writes of consecutive entries, the same length each, and the last of their works) |
+    /// | 3 | RDMAP opcode 3:0, or 12: a run of inline Writes of consecutive entries, the same length each, and the last of their works; bit 4 last of the message, bit 5 the last completes the work, bit 6 the last frees the Read Request queue entry, bit 7 Immediate Data follows the message; MSN 15:8, work 23:16, Request Identifier 31:24 (low 8 bits of each; Write and Sends: bit 24 inline; they and Read Responses: bit 25 its address is in `places`, for this turn) |
     pub const fn journal(&self) -> u16 {
         (q::RUNS + if self.has(features::STREAM) { q::RUN_WORDS } else { 0 }) as u16
     }

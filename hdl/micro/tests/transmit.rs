@@ -502,12 +502,13 @@ proptest! {
     fn the_stream_is_that_of_the_protocols_and_stays_so(
         entries in queue(),
         responses in prop::collection::vec(response(), 0..8),
-        mulpdu in 128u16..1500, markers: bool, crc: bool, start: u32,
+        mulpdu in 128u16..1500, markers: bool, crc: bool, start: u32, request_id: u8,
         segments in prop::collection::vec((1u32..1600, any::<bool>(), any::<[u16; 2]>()), 1..8),
     ) {
         let mut bench = Bench::new(mulpdu, markers, crc, start);
         let host = bench.fake.memory[HOST as usize..][..BYTES as usize].to_vec();
         bench.post(&entries);
+        bench.set(c::REQUEST_ID, request_id.into());
         let area = bench.word(g::TQ) as usize;
         for (n, response) in responses.iter().enumerate() {
             let at = area + usize::from(bench.sizes.irrq()) + 8 * n;
@@ -516,7 +517,7 @@ proptest! {
         bench.set(c::IRRQ, (responses.len() as u32) << 16);
 
         let mut golden = Golden {
-            mulpdu: mulpdu.into(), markers, crc, phase: MarkerPhase::START, msn: [1; 4], request_id: 0,
+            mulpdu: mulpdu.into(), markers, crc, phase: MarkerPhase::START, msn: [1; 4], request_id: request_id.into(),
             stream: Vec::new(), starts: Vec::new(),
         };
         // Responses and own work take turns, work first.

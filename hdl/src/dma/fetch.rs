@@ -7,16 +7,17 @@ use rust_hdl::prelude::*;
 /// Bytes from anywhere in the receive ring or host memory, as an aligned packet.
 ///
 /// ```text
-///  start, from_host, address, bytes --> bursts --> channel (command)
+///  word, start, from_host, bytes ----> bursts --> channel (command)
 ///                                       channel (data) --+
 ///  ring_address <-- next word                            +--> Rotator --> downstream
 ///  ring_data, words_data --------------------------------+
 /// ```
 ///
-/// **Interface.** With `start` while `idle`, `bytes` (at least one) from `address` come out of `downstream` as one packet:
-/// those given on `words_data` if `from_words` is set, from host memory if `from_host` is, else from the ring, whose byte addresses
-/// are taken modulo its size (2^`A` words). The first byte comes in byte `lane` of the first word; what is below it means nothing.
-/// Words that are given have no address: all their bytes count. `failed`: a word of the packet under way could not be read; it is set when the first byte of
+/// **Interface.** There is one address, whose halves `set_low` and `set_high` set to `word`. With `start` while `idle`, `bytes` (at least one)
+/// from there come out of `downstream` as one packet: from host memory if `from_host` is set, else from the ring, whose byte addresses
+/// are taken modulo its size (2^`A` words); then the address is that of the byte behind. With `from_words` the bytes are
+/// those given on `words_data`, all of them, and the address stays. `skip` only moves the address on by `bytes`.
+/// The first byte comes in byte `lane` of the first word; what is below it means nothing. `failed`: a word of the packet under way could not be read; it is set when the first byte of
 /// that word comes out or before and stays until the next `start`. `err` stands with the last word of such a packet. All words of a packet have to be taken.
 ///
 /// **Theory of operation.** Words are asked for in bursts that end at 4 KiB boundaries, as fast as the channel takes the
@@ -39,8 +40,14 @@ pub struct Fetch<const A: usize> {
     pub from_host: Signal<In, Bit>,
     /// From `words_data`, else as `from_host` says.
     pub from_words: Signal<In, Bit>,
-    /// Byte address.
-    pub address: Signal<In, FB<64>>,
+    /// Do only this: move the address on.
+    pub skip: Signal<In, Bit>,
+    /// Half an address.
+    pub word: Signal<In, FB<32>>,
+    /// It is the low one. Only while `idle`.
+    pub set_low: Signal<In, Bit>,
+    /// It is the high one. Only while `idle`.
+    pub set_high: Signal<In, Bit>,
     /// How many bytes.
     pub bytes: Signal<In, FB<18>>,
     /// The byte of the first word out in which the first byte is to be.
@@ -78,6 +85,7 @@ pub struct Fetch<const A: usize> {
     unused: DFF<FB<2>>,
     error: DFF<Bit>,
     place: DFF<FB<A>>,
+    starts: Signal<Local, Bit>,
     low: Signal<Local, FB<2>>,
     span: Signal<Local, FB<18>>,
     total: Signal<Local, FB<17>>,
@@ -88,6 +96,14 @@ pub struct Fetch<const A: usize> {
     valid: Signal<Local, Bit>,
     bad: Signal<Local, Bit>,
     takes: Signal<Local, Bit>,
+}
+
+impl<const A: usize> Fetch<A> {
+    /// With host addresses of 32 bits: see [`Bursts`].
+    pub fn narrow(mut self) -> Self {
+        self.bursts = self.bursts.narrow();
+        self
+    }
 }
 
 impl<const A: usize> Logic for Fetch<A> {
@@ -138,7 +154,7 @@ impl<const A: usize> Logic for Fetch<A> {
         }
 
         // A new packet.
-        self.low.next = self.address.val().get_bits::<2>(0);
+        self.low.next = self.bursts.low.val().get_bits::<2>(0);
         if self.from_words.val() {
             self.low.next = 0.into();
         }
@@ -149,7 +165,8 @@ impl<const A: usize> Logic for Fetch<A> {
         }
         // Bytes behind the last: minus the span.
         self.odd.next = bits::<2>(0) - self.span.val().get_bits::<2>(0);
-        if self.start.val() && !self.active.val() {
+        self.starts.next = self.start.val() && !self.active.val() && !self.bursts.busy.val();
+        if self.starts.val() {
             self.left.d.next = self.total.val();
             self.opening.d.next = true;
             self.is_host.d.next = self.from_host.val();
@@ -158,20 +175,22 @@ impl<const A: usize> Logic for Fetch<A> {
             self.padding.d.next = self.low.val() < self.lane.val();
             self.unused.d.next = self.odd.val();
             self.error.d.next = false;
-            self.next_place.next = self.address.val().get_bits::<A>(2);
+            self.next_place.next = self.bursts.low.val().get_bits::<A>(2);
         }
         self.bursts.reset.next = self.reset.val();
-        self.bursts.start.next =
-            self.start.val() && !self.active.val() && self.from_host.val() && !self.from_words.val();
-        self.bursts.address.next = self.address.val();
-        self.bursts.total.next = self.total.val();
+        self.bursts.word.next = self.word.val();
+        self.bursts.set_low.next = self.set_low.val();
+        self.bursts.set_high.next = self.set_high.val();
+        self.bursts.start.next = self.skip.val() || (self.starts.val() && !self.from_words.val());
+        self.bursts.bytes.next = self.bytes.val();
+        self.bursts.silent.next = self.skip.val() || !self.from_host.val();
         self.channel.address.next = self.bursts.channel_address.val();
         self.channel.words.next = self.bursts.channel_words.val();
         self.channel.request.next = self.bursts.request.val();
         self.bursts.accept.next = self.channel.accept.val();
         self.place.d.next = self.next_place.val();
         self.ring_address.next = self.next_place.val();
-        self.idle.next = !self.active.val();
+        self.idle.next = !self.active.val() && !self.bursts.busy.val();
         self.failed.next = self.error.q.val();
         if self.reset.val() {
             self.left.d.next = 0.into();

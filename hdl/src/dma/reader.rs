@@ -71,8 +71,6 @@ pub struct Reader {
     count: DFF<FB<9>>,
     /// Which of them are kept, the next in bit 0.
     mask: DFF<FB<16>>,
-    low: DFF<FB<32>>,
-    high: DFF<FB<32>>,
     // The word that comes next, from 1 on.
     next: DFF<FB<7>>,
     error: DFF<Bit>,
@@ -117,8 +115,6 @@ impl Reader {
             state: DFF::default(),
             count: DFF::default(),
             mask: DFF::default(),
-            low: DFF::default(),
-            high: DFF::default(),
             next: DFF::default(),
             error: DFF::default(),
             is_read: Signal::default(),
@@ -132,18 +128,27 @@ impl Reader {
             turned: Signal::default(),
         }
     }
+
+    /// With host addresses of 32 bits: see [`Bursts`].
+    pub fn narrow(mut self) -> Self {
+        self.bursts = self.bursts.narrow();
+        self
+    }
 }
 
 impl Logic for Reader {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, state, count, mask, low, high, next, error);
+        dff_setup!(self, clock, state, count, mask, next, error);
         clock!(self, clock, bursts, packets);
         self.bursts.reset.next = self.reset.val();
         self.packets.reset.next = self.reset.val();
         self.command_ready.next = (self.state.q.val() == State::Command)
             || (self.state.q.val() == State::Low)
             || (self.state.q.val() == State::High);
+        self.bursts.word.next = self.command.val();
+        self.bursts.set_low.next = false;
+        self.bursts.set_high.next = false;
         self.words.next = self.command.val().get_bits::<9>(0);
         self.above.next = self.command.val().get_bits::<7>(9);
         self.which.next = self.command.val().get_bits::<16>(16);
@@ -164,18 +169,17 @@ impl Logic for Reader {
             }
             if self.state.q.val() == State::Low {
                 self.state.d.next = State::High;
-                self.low.d.next = self.command.val();
+                self.bursts.set_low.next = true;
             }
             if self.state.q.val() == State::High {
                 self.state.d.next = State::Start;
-                self.high.d.next = self.command.val();
+                self.bursts.set_high.next = true;
             }
         }
 
         self.bursts.start.next = false;
-        self.bursts.address.next =
-            (bit_cast::<64, 32>(self.high.q.val()) << 32) | bit_cast::<64, 32>(self.low.q.val());
-        self.bursts.total.next = bit_cast::<17, 9>(self.count.q.val());
+        self.bursts.bytes.next = bit_cast::<18, 9>(self.count.q.val()) << 2;
+        self.bursts.silent.next = false;
         self.channel.address.next = self.bursts.channel_address.val();
         self.channel.words.next = self.bursts.channel_words.val();
         self.channel.request.next = self.bursts.request.val();

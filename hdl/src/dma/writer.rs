@@ -104,18 +104,17 @@ pub struct Writer<const A: usize> {
     level: DFF<Bit>,
     tag: DFF<FB<8>>,
     left: DFF<FB<16>>,
-    // Where the next byte comes from and goes to, bytes to the next marker.
-    from: DFF<FB<64>>,
-    to: DFF<FB<64>>,
+    // Bytes to the next marker. Where the next byte comes from the fetch knows, where it goes to the bursts.
     to_marker: DFF<FB<16>>,
     // The stretch, the words it takes, and what is still to be done of it.
     stretch: DFF<FB<16>>,
     moving: DFF<Bit>,
     inner: DFF<FB<10>>,
+    first_lane: DFF<FB<2>>,
     line: DFF<Bit>,
     op: Signal<Local, FB<4>>,
-    span: Signal<Local, FB<17>>,
-    total: Signal<Local, FB<17>>,
+    launches: Signal<Local, Bit>,
+    lane: Signal<Local, FB<2>>,
     keeps: Signal<Local, Bit>,
     passes: Signal<Local, Bit>,
     low_strobes: Signal<Local, FB<4>>,
@@ -123,12 +122,21 @@ pub struct Writer<const A: usize> {
     is_idle: Signal<Local, Bit>,
 }
 
+impl<const A: usize> Writer<A> {
+    /// With host addresses of 32 bits: see [`Bursts`].
+    pub fn narrow(mut self) -> Self {
+        self.fetch = self.fetch.narrow();
+        self.bursts = self.bursts.narrow();
+        self
+    }
+}
+
 impl<const A: usize> Logic for Writer<A> {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
-            self, clock, state, is_place, markers, goes_on, from_host, level, tag, left, from, to, to_marker,
-            stretch, moving, inner, line
+            self, clock, state, is_place, markers, goes_on, from_host, level, tag, left, to_marker, stretch,
+            moving, inner, first_lane, line
         );
         clock!(self, clock, fetch, bursts, tags);
         ReadMaster::link(&mut self.source, &mut self.fetch.channel);
@@ -149,6 +157,12 @@ impl<const A: usize> Logic for Writer<A> {
         self.free_to.next = self.command.val().get_bits::<16>(16);
         self.free_enable.next = false;
         self.op.next = self.command.val().get_bits::<4>(0);
+        self.fetch.word.next = self.command.val();
+        self.fetch.set_low.next = false;
+        self.fetch.set_high.next = false;
+        self.bursts.word.next = self.command.val();
+        self.bursts.set_low.next = false;
+        self.bursts.set_high.next = false;
         // A command goes on where it is; another begins at its own addresses.
         self.keeps.next = self.goes_on.q.val();
         if self.command_valid.val() {
@@ -186,13 +200,14 @@ impl<const A: usize> Logic for Writer<A> {
                 self.state.d.next = State::ToLow;
                 if !self.keeps.val() {
                     self.from_host.d.next = self.level.q.val();
-                    self.from.d.next = bit_cast::<64, 16>(self.command.val().get_bits::<16>(0));
+                    // Of the ring's address only the low end counts.
+                    self.fetch.set_low.next = true;
                     self.to_marker.d.next = self.command.val().get_bits::<16>(16);
                 }
             }
             if self.state.q.val() == State::ToLow {
                 self.state.d.next = State::ToHigh;
-                self.to.d.next = bit_cast::<64, 32>(self.command.val());
+                self.bursts.set_low.next = true;
             }
             if self.state.q.val() == State::ToHigh {
                 self.state.d.next = State::Stretch;
@@ -200,19 +215,15 @@ impl<const A: usize> Logic for Writer<A> {
                 if self.level.q.val() {
                     self.state.d.next = State::FromLow;
                 }
-                self.to.d.next = self.to.q.val() | (bit_cast::<64, 32>(self.command.val()) << 32);
+                self.bursts.set_high.next = true;
             }
             if self.state.q.val() == State::FromLow {
                 self.state.d.next = State::FromHigh;
-                if !self.keeps.val() {
-                    self.from.d.next = bit_cast::<64, 32>(self.command.val());
-                }
+                self.fetch.set_low.next = !self.keeps.val();
             }
             if self.state.q.val() == State::FromHigh {
                 self.state.d.next = State::Stretch;
-                if !self.keeps.val() {
-                    self.from.d.next = self.from.q.val() | (bit_cast::<64, 32>(self.command.val()) << 32);
-                }
+                self.fetch.set_high.next = !self.keeps.val();
             }
         }
         if (self.state.q.val() == State::Settle) && self.tags.quiet.val() {
@@ -240,28 +251,25 @@ impl<const A: usize> Logic for Writer<A> {
         }
         self.fetch.from_words.next = !self.is_place.q.val();
         self.fetch.from_host.next = self.from_host.q.val();
-        self.fetch.address.next = self.from.q.val();
+        self.fetch.skip.next = self.state.q.val() == State::Marker;
         self.fetch.bytes.next = bit_cast::<18, 16>(self.stretch.q.val());
-        self.fetch.lane.next = self.to.q.val().get_bits::<2>(0);
-        self.fetch.start.next = self.state.q.val() == State::Launch;
+        self.lane.next = self.bursts.low.val().get_bits::<2>(0);
+        self.fetch.lane.next = self.lane.val();
+        self.launches.next = (self.state.q.val() == State::Launch) && self.fetch.idle.val();
+        self.fetch.start.next = self.launches.val();
         self.fetch.words_data.next = self.command.val();
         self.fetch.words_valid.next = self.command_valid.val();
         if self.fetch.words_ready.val() {
             self.command_ready.next = true;
         }
-        self.span.next =
-            bit_cast::<17, 16>(self.stretch.q.val()) + bit_cast::<17, 2>(self.to.q.val().get_bits::<2>(0));
-        self.total.next = bit_cast::<17, 15>(self.span.val().get_bits::<15>(2));
-        if self.span.val().get_bits::<2>(0) != 0 {
-            self.total.next = self.total.val() + 1;
-        }
-        self.bursts.start.next = self.state.q.val() == State::Launch;
-        self.bursts.address.next = self.to.q.val();
-        self.bursts.total.next = self.total.val();
-        if self.state.q.val() == State::Launch {
+        self.bursts.start.next = self.launches.val();
+        self.bursts.bytes.next = bit_cast::<18, 16>(self.stretch.q.val());
+        self.bursts.silent.next = false;
+        if self.launches.val() {
             self.state.d.next = State::Move;
             self.moving.d.next = true;
-            self.inner.d.next = self.to.q.val().get_bits::<10>(2);
+            self.inner.d.next = self.bursts.low.val().get_bits::<10>(2);
+            self.first_lane.d.next = self.lane.val();
         }
 
         // The commands of the channel, counted while there is room for their answers.
@@ -278,7 +286,7 @@ impl<const A: usize> Logic for Writer<A> {
         // The data.
         self.low_strobes.next = 15.into();
         if self.fetch.downstream.first.val() {
-            self.low_strobes.next = self.low_strobes.val() << self.to.q.val().get_bits::<2>(0);
+            self.low_strobes.next = self.low_strobes.val() << self.first_lane.q.val();
         }
         self.high_strobes.next = 15.into();
         if self.fetch.downstream.last.val() {
@@ -300,13 +308,16 @@ impl<const A: usize> Logic for Writer<A> {
                 self.tags.unread.next = self.fetch.downstream.err.val();
             }
         }
-        if (self.state.q.val() == State::Move) && !self.moving.q.val() && !self.bursts.busy.val() {
+        if (self.state.q.val() == State::Move)
+            && !self.moving.q.val()
+            && !self.bursts.busy.val()
+            && self.fetch.idle.val()
+        {
             self.state.d.next = State::Advance;
         }
         if self.state.q.val() == State::Advance {
             self.state.d.next = State::Stretch;
             self.left.d.next = self.left.q.val() - self.stretch.q.val();
-            self.to.d.next = self.to.q.val() + bit_cast::<64, 16>(self.stretch.q.val());
             if self.markers.q.val() {
                 self.to_marker.d.next = self.to_marker.q.val() - self.stretch.q.val();
             }
@@ -316,12 +327,6 @@ impl<const A: usize> Logic for Writer<A> {
             self.state.d.next = State::Stretch;
             self.to_marker.d.next = 508.into();
         }
-        if (self.state.q.val() == State::Marker)
-            || ((self.state.q.val() == State::Advance) && self.is_place.q.val())
-        {
-            self.from.d.next = self.from.q.val() + bit_cast::<64, 16>(self.stretch.q.val());
-        }
-
         self.is_idle.next = self.state.q.val() == State::Command;
         self.drained.next = self.is_idle.val() && !self.command_valid.val() && self.tags.quiet.val();
         self.error.next = self.tags.error.val();

@@ -40,6 +40,36 @@ pub enum FlowError {
         /// What was looked for.
         what: String,
     },
+    /// Nothing says how fast a clock must be.
+    #[error("clock `{net}` has no target: add `set_frequency {net} MHZ` to the constraints")]
+    NoTarget {
+        /// Its net.
+        net: String,
+    },
+    /// A clock misses its target.
+    #[error(
+        "clock `{net}` runs at {mhz:.2} MHz, not at {target_mhz:.2} MHz: another --seed may do, the critical path is in nextpnr.log"
+    )]
+    TooSlow {
+        /// Its net.
+        net: String,
+        /// After routing.
+        mhz: f64,
+        /// Wanted.
+        target_mhz: f64,
+    },
+    /// The part is too full.
+    #[error(
+        "{used} of {available} logic cells are used, more than {percent} %: see the table of blocks in hierarchy.txt"
+    )]
+    TooFull {
+        /// Logic cells.
+        used: usize,
+        /// Of the part.
+        available: usize,
+        /// Most that may be used.
+        percent: usize,
+    },
     /// A file of its input or output.
     #[error("{}: {source}", path.display())]
     File {

@@ -99,8 +99,6 @@ pub struct Walk<const A: usize> {
     checked: DFF<Bit>,
     from_host: DFF<Bit>,
     bytes: DFF<FB<18>>,
-    low: DFF<FB<32>>,
-    high: DFF<FB<32>>,
     // Words from the start of the command to this FPDU, words of it so far and of those, bytes that are none.
     at: DFF<FB<17>>,
     position: DFF<FB<17>>,
@@ -185,8 +183,6 @@ impl<const A: usize> Walk<A> {
             checked: DFF::default(),
             from_host: DFF::default(),
             bytes: DFF::default(),
-            low: DFF::default(),
-            high: DFF::default(),
             at: DFF::default(),
             position: DFF::default(),
             unused: DFF::default(),
@@ -229,15 +225,20 @@ impl<const A: usize> Walk<A> {
             clear: Signal::default(),
         }
     }
+
+    /// With host addresses of 32 bits: see [`Bursts`](crate::dma::Bursts).
+    pub fn narrow(mut self) -> Self {
+        self.fetch = self.fetch.narrow();
+        self
+    }
 }
 
 impl<const A: usize> Logic for Walk<A> {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
-            self, clock, state, markers, checked, from_host, bytes, low, high, at, position, unused,
-            to_marker, phase, inside, known, length, back, left, shown, most, mismatch, whole, ended, code,
-            pending, rest
+            self, clock, state, markers, checked, from_host, bytes, at, position, unused, to_marker, phase,
+            inside, known, length, back, left, shown, most, mismatch, whole, ended, code, pending, rest
         );
         clock!(self, clock, fetch, crc, packets);
         self.fetch.reset.next = self.reset.val();
@@ -249,6 +250,9 @@ impl<const A: usize> Logic for Walk<A> {
         self.clear.next = false;
 
         // The command.
+        self.fetch.word.next = self.command.val();
+        self.fetch.set_low.next = false;
+        self.fetch.set_high.next = false;
         self.command_ready.next = (self.state.q.val() == State::Command)
             || (self.state.q.val() == State::Low)
             || (self.state.q.val() == State::Phase)
@@ -267,7 +271,7 @@ impl<const A: usize> Logic for Walk<A> {
             }
             if self.state.q.val() == State::Low {
                 self.state.d.next = State::Phase;
-                self.low.d.next = self.command.val();
+                self.fetch.set_low.next = true;
             }
             if self.state.q.val() == State::Phase {
                 self.state.d.next = State::High;
@@ -275,7 +279,7 @@ impl<const A: usize> Logic for Walk<A> {
             }
             if self.state.q.val() == State::High {
                 self.state.d.next = State::Start;
-                self.high.d.next = self.command.val();
+                self.fetch.set_high.next = true;
                 self.at.d.next = 0.into();
                 self.clear.next = true;
             }
@@ -285,8 +289,7 @@ impl<const A: usize> Logic for Walk<A> {
         self.fetch.words_data.next = 0.into();
         self.fetch.words_valid.next = false;
         self.fetch.lane.next = 0.into();
-        self.fetch.address.next =
-            (bit_cast::<64, 32>(self.high.q.val()) << 32) | bit_cast::<64, 32>(self.low.q.val());
+        self.fetch.skip.next = false;
         self.fetch.bytes.next = self.bytes.q.val();
         self.fetch.start.next = false;
         if self.state.q.val() == State::Start {

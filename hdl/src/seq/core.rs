@@ -1,6 +1,6 @@
 use super::cache::Cache;
 use super::store::{Operands, Table};
-use crate::fb::{FB, bit_cast};
+use crate::fb::{FB, bit_cast, bits};
 use rust_hdl::prelude::*;
 
 /// The sequencer (docs/microarchitecture.md section 1): `P` address bits of program, `M` of operand memory, `T` of table memory; `I` of the program
@@ -69,6 +69,7 @@ pub struct Sequencer<const P: usize, const M: usize, const T: usize, const I: us
     /// Here it is.
     pub fill_valid: Signal<In, Bit>,
     context_base: Constant<FB<M>>,
+    ones: Constant<FB<32>>,
     sign: Constant<FB<P>>,
     single: Constant<Bit>,
     program: Cache<P, I, N>,
@@ -143,8 +144,21 @@ pub struct Sequencer<const P: usize, const M: usize, const T: usize, const I: us
     sum: Signal<Local, FB<32>>,
     carry_out: Signal<Local, Bit>,
     amount: Signal<Local, FB<5>>,
-    right: Signal<Local, FB<32>>,
-    left: Signal<Local, FB<32>>,
+    is_left: Signal<Local, Bit>,
+    turn: Signal<Local, FB<5>>,
+    turn_1: Signal<Local, FB<32>>,
+    turn_2: Signal<Local, FB<32>>,
+    turn_4: Signal<Local, FB<32>>,
+    turn_8: Signal<Local, FB<32>>,
+    turn_16: Signal<Local, FB<32>>,
+    within: Signal<Local, FB<32>>,
+    shifted: Signal<Local, FB<32>>,
+    logic: Signal<Local, FB<32>>,
+    moved: Signal<Local, FB<32>>,
+    stated: Signal<Local, FB<32>>,
+    group: Signal<Local, FB<3>>,
+    low_groups: Signal<Local, FB<32>>,
+    high_groups: Signal<Local, FB<32>>,
     half_a: Signal<Local, FB<32>>,
     half_b: Signal<Local, FB<32>>,
     inverse_b: Signal<Local, FB<32>>,
@@ -213,6 +227,7 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
             retired: Signal::default(),
             retired_pc: Signal::default(),
             context_base: Constant::new(FB::new(1 << (M - 1))),
+            ones: Constant::new(FB::new(0xffff_ffff)),
             sign: Constant::new(FB::cut(!0x3ff)),
             fill_request: Signal::default(),
             fill_address: Signal::default(),
@@ -286,8 +301,21 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
             sum: Signal::default(),
             carry_out: Signal::default(),
             amount: Signal::default(),
-            right: Signal::default(),
-            left: Signal::default(),
+            is_left: Signal::default(),
+            turn: Signal::default(),
+            turn_1: Signal::default(),
+            turn_2: Signal::default(),
+            turn_4: Signal::default(),
+            turn_8: Signal::default(),
+            turn_16: Signal::default(),
+            within: Signal::default(),
+            shifted: Signal::default(),
+            logic: Signal::default(),
+            moved: Signal::default(),
+            stated: Signal::default(),
+            group: Signal::default(),
+            low_groups: Signal::default(),
+            high_groups: Signal::default(),
             half_a: Signal::default(),
             half_b: Signal::default(),
             inverse_b: Signal::default(),
@@ -433,10 +461,40 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
         self.sum.next = self.wide.val().get_bits::<32>(0);
         self.carry_out.next = self.wide.val().get_bit(32);
 
-        // Shifter, halves and bytes.
+        // Shifter: a rotation to the right, then without what came round. To the left it is one by 32 less so many.
         self.amount.next = self.b.val().get_bits::<5>(0);
-        self.right.next = self.a.val() >> self.amount.val();
-        self.left.next = self.a.val() << self.amount.val();
+        self.is_left.next = self.is_alu.val() && (self.op.val() == 9);
+        self.turn.next = self.amount.val();
+        if self.is_left.val() {
+            self.turn.next = bits::<5>(0) - self.amount.val();
+        }
+        self.turn_1.next = self.a.val();
+        if self.turn.val().get_bit(0) {
+            self.turn_1.next = (self.a.val() >> 1) | (self.a.val() << 31);
+        }
+        self.turn_2.next = self.turn_1.val();
+        if self.turn.val().get_bit(1) {
+            self.turn_2.next = (self.turn_1.val() >> 2) | (self.turn_1.val() << 30);
+        }
+        self.turn_4.next = self.turn_2.val();
+        if self.turn.val().get_bit(2) {
+            self.turn_4.next = (self.turn_2.val() >> 4) | (self.turn_2.val() << 28);
+        }
+        self.turn_8.next = self.turn_4.val();
+        if self.turn.val().get_bit(3) {
+            self.turn_8.next = (self.turn_4.val() >> 8) | (self.turn_4.val() << 24);
+        }
+        self.turn_16.next = self.turn_8.val();
+        if self.turn.val().get_bit(4) {
+            self.turn_16.next = (self.turn_8.val() >> 16) | (self.turn_8.val() << 16);
+        }
+        self.within.next = self.ones.val() >> self.amount.val();
+        if self.is_left.val() {
+            self.within.next = self.ones.val() << self.amount.val();
+        }
+        self.shifted.next = self.turn_16.val() & self.within.val();
+
+        // Halves and bytes.
         self.half_a.next = self.a.val() << 16;
         self.half_b.next = self.b.val() & 0xffff;
         self.low_byte.next = self.b.val().get_bits::<8>(0);
@@ -452,52 +510,68 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
         self.next_pc.next = self.x_pc.q.val() + 1;
         self.wide_pc.next = bit_cast::<32, P>(self.next_pc.val());
         self.wide_imm.next = bit_cast::<32, 16>(self.imm16.val());
-        self.result.next = self.b.val();
+        self.logic.next = self.a.val() & self.b.val();
+        if self.op.val() == 6 {
+            self.logic.next = self.a.val() | self.b.val();
+        }
+        if self.op.val() == 7 {
+            self.logic.next = self.a.val() ^ self.b.val();
+        }
+        if self.op.val() == 8 {
+            self.logic.next = self.a.val() & self.inverse_b.val();
+        }
+        self.moved.next = self.b.val();
+        if self.op.val() == 11 {
+            self.moved.next = self.byte_0.val()
+                | (self.byte_1.val() << 8)
+                | (self.byte_2.val() << 16)
+                | (self.byte_3.val() << 24);
+        }
+        if self.op.val() == 12 {
+            self.moved.next = self.half_b.val();
+        }
+        if self.op.val() == 13 {
+            self.moved.next = self.half_a.val() | self.half_b.val();
+        }
+        self.stated.next = self.wide_imm.val();
+        if self.op.val() == 1 {
+            self.stated.next = self.wide_imm.val() << 16;
+        }
+        if self.op.val() == 3 {
+            self.stated.next = self.wide_pc.val();
+        }
+        // Six groups in two levels.
+        self.group.next = 0.into();
         if self.is_control.val() {
-            self.result.next = self.wide_imm.val();
-            if self.op.val() == 1 {
-                self.result.next = self.wide_imm.val() << 16;
-            }
-            if self.op.val() == 3 {
-                self.result.next = self.wide_pc.val();
-            }
-        } else {
-            if (self.op.val() == 1) || (self.op.val() == 2) || (self.op.val() == 3) || (self.op.val() == 4) {
-                self.result.next = self.sum.val();
-            }
-            if self.op.val() == 5 {
-                self.result.next = self.a.val() & self.b.val();
-            }
-            if self.op.val() == 6 {
-                self.result.next = self.a.val() | self.b.val();
-            }
-            if self.op.val() == 7 {
-                self.result.next = self.a.val() ^ self.b.val();
-            }
-            if self.op.val() == 8 {
-                self.result.next = self.a.val() & self.inverse_b.val();
-            }
-            if self.op.val() == 9 {
-                self.result.next = self.left.val();
-            }
-            if self.op.val() == 10 {
-                self.result.next = self.right.val();
-            }
-            if self.op.val() == 11 {
-                self.result.next = self.byte_0.val()
-                    | (self.byte_1.val() << 8)
-                    | (self.byte_2.val() << 16)
-                    | (self.byte_3.val() << 24);
-            }
-            if self.op.val() == 12 {
-                self.result.next = self.half_b.val();
-            }
-            if self.op.val() == 13 {
-                self.result.next = self.half_a.val() | self.half_b.val();
-            }
-            if self.is_ldt.val() {
-                self.result.next = self.tables.data.val();
-            }
+            self.group.next = 1.into();
+        } else if (self.op.val() == 1) || (self.op.val() == 2) || (self.op.val() == 3) || (self.op.val() == 4)
+        {
+            self.group.next = 2.into();
+        } else if (self.op.val() == 5) || (self.op.val() == 6) || (self.op.val() == 7) || (self.op.val() == 8)
+        {
+            self.group.next = 3.into();
+        } else if (self.op.val() == 9) || (self.op.val() == 10) {
+            self.group.next = 4.into();
+        } else if self.op.val() == 16 {
+            self.group.next = 5.into();
+        }
+        self.low_groups.next = self.moved.val();
+        if self.group.val().get_bits::<2>(0) == 1 {
+            self.low_groups.next = self.stated.val();
+        }
+        if self.group.val().get_bits::<2>(0) == 2 {
+            self.low_groups.next = self.sum.val();
+        }
+        if self.group.val().get_bits::<2>(0) == 3 {
+            self.low_groups.next = self.logic.val();
+        }
+        self.high_groups.next = self.shifted.val();
+        if self.group.val().get_bit(0) {
+            self.high_groups.next = self.tables.data.val();
+        }
+        self.result.next = self.low_groups.val();
+        if self.group.val().get_bit(2) {
+            self.result.next = self.high_groups.val();
         }
 
         // What it waits for.
@@ -553,7 +627,7 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
         }
 
         // Branches.
-        self.holds.next = self.right.val().get_bit(0);
+        self.holds.next = self.turn_16.val().get_bit(0);
         if !self.word.val().get_bit(28) && !self.word.val().get_bit(27) {
             self.holds.next = self.a.val() == self.b.val();
         }

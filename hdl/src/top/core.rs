@@ -252,6 +252,15 @@ impl<
             word: Signal::default(),
         }
     }
+
+    /// With host addresses of 32 bits: see [`Bursts`](crate::dma::Bursts).
+    pub fn narrow(mut self) -> Self {
+        self.walk = self.walk.narrow();
+        self.writer = self.writer.narrow();
+        self.reader = self.reader.narrow();
+        self.transmit = self.transmit.narrow();
+        self
+    }
 }
 
 impl<

@@ -28,9 +28,9 @@ pub fn full_core(program: &[u32]) -> FullCore {
     core
 }
 
-/// The core of a `small` device. Its program is elsewhere: see `fill_*` of [`Core`].
+/// The core of a `small` device. Its program is elsewhere: see `fill_*` of [`Core`]. Host addresses have 32 bits.
 pub fn small_core() -> SmallCore {
-    let mut core = SmallCore::small(SMALL_FRAME_MAX, 3, PAGE);
+    let mut core = SmallCore::small(SMALL_FRAME_MAX, 3, PAGE).narrow();
     core.connect_all();
     core
 }

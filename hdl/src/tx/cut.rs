@@ -9,10 +9,11 @@ use rust_hdl::prelude::*;
 ///  DATA -----------------------------+    held --^
 /// ```
 ///
-/// **Interface.** Takes the items of `Framer`. Gives DATA items of four bytes, the last of the frame of 1 to 4; BEGIN (kind 1 only) and END.
+/// **Interface.** Takes the items of `Framer`. Gives DATA items of four bytes without lead, the last of the frame of 1 to 4 with zeros above; BEGIN (kind 1 only) and END.
 ///
-/// **Theory of operation.** SKIP and STOP are counted down by the bytes of each MPA item; a word that SKIP ends in is
-/// shifted, one that STOP ends in is masked. What remains, 0 to 4 bytes, is appended to the up to three that wait. END sends those first.
+/// **Theory of operation.** SKIP and STOP are counted down by the bytes of each MPA item. What remains, 0 to 4 bytes, is appended to the up
+/// to three that wait: one rotation leaves out the bytes in front and puts the others behind those. END sends what waits first, with zeros
+/// above.
 ///
 /// **Latency** 1 cycle. **Throughput** an item a cycle.
 #[derive(LogicBlock, Default)]
@@ -40,14 +41,15 @@ pub struct Cut {
     lead: Signal<Local, FB<3>>,
     rest: Signal<Local, FB<3>>,
     size: Signal<Local, FB<3>>,
-    wide_rest: Signal<Local, FB<16>>,
-    wide_size: Signal<Local, FB<16>>,
-    wide_lead: Signal<Local, FB<16>>,
-    shifted: Signal<Local, FB<32>>,
-    kept: Signal<Local, FB<32>>,
+    few: Signal<Local, FB<3>>,
     total: Signal<Local, FB<3>>,
-    low: Signal<Local, FB<32>>,
-    high: Signal<Local, FB<32>>,
+    behind: Signal<Local, FB<2>>,
+    amount: Signal<Local, FB<2>>,
+    once: Signal<Local, FB<32>>,
+    turned: Signal<Local, FB<32>>,
+    keeps: Signal<Local, FB<32>>,
+    flushes: Signal<Local, Bit>,
+    joined: Signal<Local, FB<32>>,
 }
 
 impl Logic for Cut {
@@ -63,57 +65,53 @@ impl Logic for Cut {
         self.lead.next = 0.into();
         if self.is_mpa.val() {
             self.lead.next = self.skip.q.val().get_bits::<3>(0);
-            if self.skip.q.val() > 3 {
+            if self.skip.q.val().get_bits::<14>(2).any() {
                 self.lead.next = 4.into();
             }
         }
-        self.shifted.next = self.source.data.val();
-        if self.lead.val() == 1 {
-            self.shifted.next = self.source.data.val() >> 8;
-        }
-        if self.lead.val() == 2 {
-            self.shifted.next = self.source.data.val() >> 16;
-        }
-        if self.lead.val() == 3 {
-            self.shifted.next = self.source.data.val() >> 24;
-        }
         self.rest.next = self.source.count.val() - self.lead.val();
-        self.wide_rest.next = bit_cast::<16, 3>(self.rest.val());
         self.size.next = self.rest.val();
-        if self.is_mpa.val() && (self.stop.q.val() < self.wide_rest.val()) {
-            self.size.next = self.stop.q.val().get_bits::<3>(0);
-        }
-        self.wide_size.next = bit_cast::<16, 3>(self.size.val());
-        self.wide_lead.next = bit_cast::<16, 3>(self.lead.val());
-        self.kept.next = self.shifted.val();
-        if self.size.val() == 0 {
-            self.kept.next = 0.into();
-        }
-        if self.size.val() == 1 {
-            self.kept.next = self.shifted.val() & 0xff;
-        }
-        if self.size.val() == 2 {
-            self.kept.next = self.shifted.val() & 0xffff;
-        }
-        if self.size.val() == 3 {
-            self.kept.next = self.shifted.val() & 0xff_ffff;
+        self.few.next = self.stop.q.val().get_bits::<3>(0);
+        if self.is_mpa.val()
+            && !self.stop.q.val().get_bits::<13>(3).any()
+            && (self.few.val() < self.rest.val())
+        {
+            self.size.next = self.few.val();
         }
 
-        // Append.
+        // Turned to where those that wait end.
         self.total.next = self.waiting.q.val() + self.size.val();
-        self.low.next = self.kept.val();
-        self.high.next = 0.into();
-        if self.waiting.q.val() == 1 {
-            self.low.next = self.kept.val() << 8;
-            self.high.next = self.kept.val() >> 24;
+        self.flushes.next = (self.source.kind.val() == 6) && (self.waiting.q.val() != 0);
+        self.behind.next = 0.into();
+        if self.is_data.val() || self.flushes.val() {
+            self.behind.next = self.waiting.q.val().get_bits::<2>(0);
         }
-        if self.waiting.q.val() == 2 {
-            self.low.next = self.kept.val() << 16;
-            self.high.next = self.kept.val() >> 16;
+        self.amount.next = self.behind.val() - self.source.lead.val();
+        if self.is_mpa.val() {
+            self.amount.next = self.behind.val() - self.lead.val().get_bits::<2>(0);
         }
-        if self.waiting.q.val() == 3 {
-            self.low.next = self.kept.val() << 24;
-            self.high.next = self.kept.val() >> 8;
+        self.once.next = self.source.data.val();
+        if self.amount.val().get_bit(0) {
+            self.once.next = (self.source.data.val() << 8) | (self.source.data.val() >> 24);
+        }
+        self.turned.next = self.once.val();
+        if self.amount.val().get_bit(1) {
+            self.turned.next = (self.once.val() << 16) | (self.once.val() >> 16);
+        }
+        // Which bytes are those that wait; the others are those there, or none.
+        self.keeps.next = 0.into();
+        if self.behind.val() != 0 {
+            self.keeps.next = self.keeps.val() | 0xff;
+        }
+        if self.behind.val().get_bit(1) {
+            self.keeps.next = self.keeps.val() | 0xff00;
+        }
+        if self.behind.val() == 3 {
+            self.keeps.next = self.keeps.val() | 0xff_0000;
+        }
+        self.joined.next = self.held.q.val() & self.keeps.val();
+        if !self.flushes.val() {
+            self.joined.next = self.joined.val() | (self.turned.val() & !self.keeps.val());
         }
 
         self.source.ready.next = false;
@@ -121,38 +119,31 @@ impl Logic for Cut {
             self.full.d.next = false;
         }
         if self.moves.val() {
-            self.source.ready.next = true;
+            self.source.ready.next = !self.flushes.val();
+            self.word.d.next = self.joined.val();
+            self.kind.d.next = self.source.kind.val();
+            self.count.d.next = self.source.count.val();
             if self.is_data.val() {
                 if self.is_mpa.val() {
-                    self.skip.d.next = self.skip.q.val() - self.wide_lead.val();
-                    self.stop.d.next = self.stop.q.val() - self.wide_size.val();
+                    self.skip.d.next = self.skip.q.val() - bit_cast::<16, 3>(self.lead.val());
+                    self.stop.d.next = self.stop.q.val() - bit_cast::<16, 3>(self.size.val());
                 }
                 self.kind.d.next = 0.into();
                 self.count.d.next = 4.into();
-                self.word.d.next = self.held.q.val() | self.low.val();
+                self.held.d.next = self.joined.val();
+                self.full.d.next = self.total.val().get_bit(2);
+                self.waiting.d.next = self.total.val() & 3;
                 if self.total.val().get_bit(2) {
-                    self.full.d.next = true;
-                    self.held.d.next = self.high.val();
-                    self.waiting.d.next = self.total.val() & 3;
-                } else {
-                    self.held.d.next = self.held.q.val() | self.low.val();
-                    self.waiting.d.next = self.total.val();
+                    self.held.d.next = self.turned.val();
                 }
-            } else if (self.source.kind.val() == 6) && (self.waiting.q.val() != 0) {
-                self.source.ready.next = false;
+            } else if self.flushes.val() {
                 self.kind.d.next = 0.into();
                 self.count.d.next = self.waiting.q.val();
-                self.word.d.next = self.held.q.val();
                 self.full.d.next = true;
-                self.held.d.next = 0.into();
                 self.waiting.d.next = 0.into();
             } else {
-                self.word.d.next = self.source.data.val();
-                self.kind.d.next = self.source.kind.val();
-                self.count.d.next = 0.into();
                 if (self.source.kind.val() == 1) || (self.source.kind.val() == 6) {
                     self.full.d.next = true;
-                    self.held.d.next = 0.into();
                     self.waiting.d.next = 0.into();
                 }
                 if self.source.kind.val() == 3 {
@@ -164,11 +155,11 @@ impl Logic for Cut {
         self.sink.data.next = self.word.q.val();
         self.sink.kind.next = self.kind.q.val();
         self.sink.count.next = self.count.q.val();
+        self.sink.lead.next = 0.into();
         self.sink.valid.next = self.full.q.val();
         if self.reset.val() {
             self.full.d.next = false;
             self.waiting.d.next = 0.into();
-            self.held.d.next = 0.into();
         }
     }
 }

@@ -111,6 +111,12 @@ impl<const C: usize, const N: usize> TxEngine<C, N> {
             fits: Signal::default(),
         }
     }
+
+    /// With host addresses of 32 bits: see [`Bursts`](crate::dma::Bursts).
+    pub fn narrow(mut self) -> Self {
+        self.fetch = self.fetch.narrow();
+        self
+    }
 }
 
 impl<const C: usize, const N: usize> Logic for TxEngine<C, N> {

@@ -16,7 +16,7 @@ use rust_hdl::prelude::*;
 /// is. BEGIN and END go through; FPDU and CLOSE do not.
 ///
 /// **Theory of operation.** An FPDU begins on a word of the MPA stream and markers stand only between words, so bytes are packed
-/// to words first: up to three wait in `held`. Before each word, the CRC field's too, a marker goes if the 7-bit counter of words
+/// to words first: up to three wait in `held`, and one rotation puts others behind them. Before each word, the CRC field's too, a marker goes if the 7-bit counter of words
 /// has come to 0. It enters the CRC; its pointer is the number of bytes since the FPDU began, 0 in front of it, where it is
 /// not counted itself (RFC 5044 section 4.3).
 ///
@@ -45,20 +45,18 @@ pub struct Framer {
     word: DFF<FB<32>>,
     kind: DFF<FB<3>>,
     count: DFF<FB<3>>,
+    lead: DFF<FB<2>>,
     full: DFF<Bit>,
     room: Signal<Local, Bit>,
     moves: Signal<Local, Bit>,
     due: Signal<Local, Bit>,
     total: Signal<Local, FB<3>>,
-    low: Signal<Local, FB<32>>,
-    high: Signal<Local, FB<32>>,
+    amount: Signal<Local, FB<2>>,
+    once: Signal<Local, FB<32>>,
+    turned: Signal<Local, FB<32>>,
+    keeps: Signal<Local, FB<32>>,
+    blank: Signal<Local, Bit>,
     marker: Signal<Local, FB<32>>,
-    pointer: Signal<Local, FB<16>>,
-    wide_behind: Signal<Local, FB<16>>,
-    first_byte: Signal<Local, FB<8>>,
-    second_byte: Signal<Local, FB<8>>,
-    wide_first: Signal<Local, FB<32>>,
-    wide_second: Signal<Local, FB<32>>,
     gives: Signal<Local, Bit>,
     emitted: Signal<Local, FB<32>>,
     is_marker: Signal<Local, Bit>,
@@ -72,38 +70,31 @@ impl Logic for Framer {
     fn update(&mut self) {
         dff_setup!(
             self, clock, markers, checks, to_next, open, begun, fresh, behind, held, waiting, word, kind,
-            count, full
+            count, lead, full
         );
         clock!(self, clock, crc);
         self.room.next = !self.full.q.val() || self.sink.ready.val();
         self.moves.next = self.source.valid.val() && self.room.val();
         self.due.next = self.markers.q.val() && (self.to_next.q.val() == 0);
 
-        // Bytes held and bytes there, together up to seven.
+        // Bytes held and bytes there, together up to seven: those there turned to where those held end.
         self.total.next = self.waiting.q.val() + self.source.count.val();
-        self.low.next = self.source.data.val();
-        self.high.next = 0.into();
-        if self.waiting.q.val() == 1 {
-            self.low.next = self.source.data.val() << 8;
-            self.high.next = self.source.data.val() >> 24;
+        self.amount.next = self.waiting.q.val().get_bits::<2>(0);
+        if self.open.q.val() {
+            self.amount.next = self.waiting.q.val().get_bits::<2>(0) - self.source.lead.val();
         }
-        if self.waiting.q.val() == 2 {
-            self.low.next = self.source.data.val() << 16;
-            self.high.next = self.source.data.val() >> 16;
+        self.once.next = self.source.data.val();
+        if self.amount.val().get_bit(0) {
+            self.once.next = (self.source.data.val() << 8) | (self.source.data.val() >> 24);
         }
-        if self.waiting.q.val() == 3 {
-            self.low.next = self.source.data.val() << 24;
-            self.high.next = self.source.data.val() >> 8;
+        self.turned.next = self.once.val();
+        if self.amount.val().get_bit(1) {
+            self.turned.next = (self.once.val() << 16) | (self.once.val() >> 16);
         }
 
-        // The marker: two bytes 0, the pointer with its high byte first.
-        self.wide_behind.next = bit_cast::<16, 14>(self.behind.q.val());
-        self.pointer.next = self.wide_behind.val() << 2;
-        self.first_byte.next = self.pointer.val().get_bits::<8>(8);
-        self.second_byte.next = self.pointer.val().get_bits::<8>(0);
-        self.wide_first.next = bit_cast::<32, 8>(self.first_byte.val());
-        self.wide_second.next = bit_cast::<32, 8>(self.second_byte.val());
-        self.marker.next = (self.wide_first.val() << 16) | (self.wide_second.val() << 24);
+        // The marker: two bytes 0, then words since the FPDU began as bytes, the high byte first.
+        self.marker.next = (bit_cast::<32, 8>(self.behind.q.val().get_bits::<8>(6)) << 16)
+            | (bit_cast::<32, 6>(self.behind.q.val().get_bits::<6>(0)) << 26);
 
         self.in_fpdu.next = self.open.q.val() && (self.source.kind.val() == 0);
         self.closing.next = self.source.kind.val() == 5;
@@ -111,7 +102,27 @@ impl Logic for Framer {
         self.gives.next = false;
         self.is_marker.next = false;
         self.is_field.next = false;
-        self.emitted.next = self.held.q.val() | self.low.val();
+        self.blank.next = false;
+        // Which bytes are those held; the others are those there, or none.
+        self.keeps.next = 0.into();
+        if self.due.val() && (self.closing.val() || (self.in_fpdu.val() && self.total.val().get_bit(2))) {
+            self.blank.next = true;
+        } else {
+            self.blank.next = self.closing.val();
+            if self.waiting.q.val() != 0 {
+                self.keeps.next = self.keeps.val() | 0xff;
+            }
+            if self.waiting.q.val().get_bit(1) {
+                self.keeps.next = self.keeps.val() | 0xff00;
+            }
+            if self.waiting.q.val() == 3 {
+                self.keeps.next = self.keeps.val() | 0xff_0000;
+            }
+        }
+        self.emitted.next = self.held.q.val() & self.keeps.val();
+        if !self.blank.val() {
+            self.emitted.next = self.emitted.val() | (self.turned.val() & !self.keeps.val());
+        }
         if self.room.val() {
             self.full.d.next = false;
         }
@@ -128,7 +139,7 @@ impl Logic for Framer {
                 } else {
                     self.gives.next = true;
                     self.source.ready.next = true;
-                    self.held.d.next = self.high.val();
+                    self.held.d.next = self.turned.val();
                     self.waiting.d.next = self.total.val() & 3;
                 }
             } else if self.closing.val() && self.open.q.val() {
@@ -138,8 +149,6 @@ impl Logic for Framer {
                 } else if self.waiting.q.val() != 0 {
                     // The pad.
                     self.gives.next = true;
-                    self.emitted.next = self.held.q.val();
-                    self.held.d.next = 0.into();
                     self.waiting.d.next = 0.into();
                 } else {
                     self.gives.next = true;
@@ -149,14 +158,16 @@ impl Logic for Framer {
                 }
             } else {
                 self.source.ready.next = true;
-                self.word.d.next = self.source.data.val();
+                self.word.d.next = self.emitted.val();
                 self.kind.d.next = self.source.kind.val();
                 self.count.d.next = self.source.count.val();
+                self.lead.d.next = self.source.lead.val();
                 self.full.d.next = (self.source.kind.val() != 4) && !self.closing.val();
                 if self.source.kind.val() == 1 {
                     self.markers.d.next = self.source.data.val().get_bit(6);
                     self.checks.d.next = self.source.data.val().get_bit(7);
                     self.open.d.next = false;
+                    self.waiting.d.next = 0.into();
                 }
                 if self.source.kind.val() == 2 {
                     self.to_next.d.next = self.source.data.val().get_bits::<7>(2);
@@ -166,7 +177,6 @@ impl Logic for Framer {
                     self.begun.d.next = false;
                     self.fresh.d.next = true;
                     self.behind.d.next = 0.into();
-                    self.held.d.next = 0.into();
                     self.waiting.d.next = 0.into();
                 }
             }
@@ -175,16 +185,17 @@ impl Logic for Framer {
         self.crc.init.next = self.fresh.q.val();
         self.crc.data.next = self.emitted.val();
         if self.is_marker.val() {
-            self.crc.data.next = self.marker.val();
+            self.crc.data.next = self.emitted.val() | self.marker.val();
         }
         if self.gives.val() {
             self.full.d.next = true;
             self.kind.d.next = 7.into();
             self.count.d.next = 4.into();
+            self.lead.d.next = 0.into();
             self.word.d.next = self.emitted.val();
             self.to_next.d.next = self.to_next.q.val() - 1;
             if self.is_marker.val() {
-                self.word.d.next = self.marker.val();
+                self.word.d.next = self.emitted.val() | self.marker.val();
             } else {
                 self.begun.d.next = true;
             }
@@ -204,10 +215,12 @@ impl Logic for Framer {
         self.sink.data.next = self.word.q.val();
         self.sink.kind.next = self.kind.q.val();
         self.sink.count.next = self.count.q.val();
+        self.sink.lead.next = self.lead.q.val();
         self.sink.valid.next = self.full.q.val();
         if self.reset.val() {
             self.full.d.next = false;
             self.open.d.next = false;
+            self.waiting.d.next = 0.into();
         }
     }
 }

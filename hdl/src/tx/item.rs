@@ -2,12 +2,14 @@
 //!
 //! | kind | item | data |
 //! |---|---|---|
-//! | 0 | DATA: `count` bytes of the frame, 1 to 4, at the low end; zeros above | the bytes |
+//! | 0 | DATA: `count` bytes of the frame, 1 to 4, above `lead` that are none | the bytes |
 //! | 1, 2, 3 | BEGIN: a frame | C0, C1, C2 of the command |
 //! | 4 | FPDU: an FPDU begins | - |
 //! | 5 | CLOSE: it ends | - |
-//! | 6 | END: the frame ends | bit 0: drop it; bit 1: its payload could not be read |
+//! | 6 | END: the frame ends; `count` bit 0: drop it, bit 1: its payload could not be read | - |
 //! | 7 | MPA: four bytes of the MPA stream, subject to SKIP and STOP | the bytes |
+//!
+//! What stands beside the bytes of a DATA item means nothing.
 //!
 //! `valid` and `ready` are as in a stream.
 
@@ -24,8 +26,10 @@ pub struct ItemOut {
     pub data: Signal<Out, FB<32>>,
     /// What it is.
     pub kind: Signal<Out, FB<3>>,
-    /// Bytes of a DATA item.
+    /// Bytes of a DATA item, flags of END.
     pub count: Signal<Out, FB<3>>,
+    /// Bytes below those of a DATA item.
+    pub lead: Signal<Out, FB<2>>,
     /// There is an item.
     pub valid: Signal<Out, Bit>,
     /// It is taken.
@@ -40,8 +44,10 @@ pub struct ItemIn {
     pub data: Signal<In, FB<32>>,
     /// What it is.
     pub kind: Signal<In, FB<3>>,
-    /// Bytes of a DATA item.
+    /// Bytes of a DATA item, flags of END.
     pub count: Signal<In, FB<3>>,
+    /// Bytes below those of a DATA item.
+    pub lead: Signal<In, FB<2>>,
     /// There is an item.
     pub valid: Signal<In, Bit>,
     /// It is taken.

@@ -1,6 +1,7 @@
 use super::item::ItemIn;
 use crate::fb::{FB, bit_cast, bits};
 use crate::mem::Ram;
+use crate::rx::Sum;
 use crate::stream::StreamOut;
 use rust_hdl::prelude::*;
 
@@ -10,9 +11,10 @@ enum Write {
     Body,
     Pseudo,
     Fold,
+    Settle,
+    Length,
     IpSum,
     TcpSum,
-    Commit,
 }
 
 #[derive(Copy, Clone, PartialEq, Debug, LogicState)]
@@ -68,98 +70,65 @@ pub struct TxRing<const N: usize> {
     pub error: Signal<Out, Bit>,
     /// Its tag.
     pub tag: Signal<Out, FB<16>>,
-    ram: Ram<N, 32>,
+    low: Ram<N, 16>,
+    high: Ram<N, 16>,
+    ip: Sum,
+    tcp: Sum,
     one: Constant<FB<N>>,
-    limit: Constant<FB<16>>,
-    limit_two: Constant<FB<16>>,
+    six: Constant<FB<N>>,
+    thirteen: Constant<FB<N>>,
+    limit: Constant<FB<N>>,
+    limit_two: Constant<FB<N>>,
     can_two: Constant<Bit>,
     state: DFF<Write>,
     reading: DFF<Read>,
     committed: DFF<FB<N>>,
     write: DFF<FB<N>>,
     read: DFF<FB<N>>,
-    used: DFF<FB<16>>,
+    used: DFF<FB<N>>,
     is_raw: DFF<Bit>,
     is_inject: DFF<Bit>,
     frame_tag: DFF<FB<16>>,
     index: DFF<FB<4>>,
-    bytes: DFF<FB<16>>,
-    ip: DFF<FB<32>>,
-    ip_carry: DFF<Bit>,
-    tcp: DFF<FB<32>>,
-    tcp_carry: DFF<Bit>,
-    ip_fold: DFF<FB<17>>,
-    tcp_fold: DFF<FB<17>>,
-    time_to_live: DFF<FB<16>>,
-    urgent: DFF<FB<16>>,
-    left: DFF<FB<16>>,
+    // Bytes of the last word.
+    tail: DFF<FB<3>>,
+    left: DFF<FB<N>>,
     gap: DFF<FB<2>>,
     to_inject: DFF<Bit>,
     opening: DFF<Bit>,
     count: DFF<FB<8>>,
     failed: DFF<Bit>,
     // Wires.
-    size: Signal<Local, FB<16>>,
+    in_words: Signal<Local, FB<14>>,
+    minus: Signal<Local, FB<14>>,
+    segment: Signal<Local, FB<14>>,
+    pseudo: Signal<Local, FB<32>>,
+    data: Signal<Local, FB<32>>,
+    adds: Signal<Local, Bit>,
+    stored_low: Signal<Local, FB<16>>,
+    stored_high: Signal<Local, FB<16>>,
+    stores_low: Signal<Local, Bit>,
+    stores_high: Signal<Local, Bit>,
+    grows: Signal<Local, FB<N>>,
+    shrinks: Signal<Local, FB<N>>,
     is_data: Signal<Local, Bit>,
     stalls: Signal<Local, Bit>,
     next_write: Signal<Local, FB<N>>,
     adds_ip: Signal<Local, Bit>,
     adds_tcp: Signal<Local, Bit>,
-    addend: Signal<Local, FB<32>>,
-    wide_addend: Signal<Local, FB<33>>,
-    wide_ip: Signal<Local, FB<33>>,
-    wide_tcp: Signal<Local, FB<33>>,
-    wide_ip_carry: Signal<Local, FB<33>>,
-    wide_tcp_carry: Signal<Local, FB<33>>,
-    ip_sum: Signal<Local, FB<33>>,
-    tcp_sum: Signal<Local, FB<33>>,
-    segment: Signal<Local, FB<16>>,
-    segment_low: Signal<Local, FB<8>>,
-    segment_high: Signal<Local, FB<8>>,
-    wide_low: Signal<Local, FB<32>>,
-    wide_high: Signal<Local, FB<32>>,
-    ip_low: Signal<Local, FB<16>>,
-    ip_high: Signal<Local, FB<16>>,
-    tcp_low: Signal<Local, FB<16>>,
-    tcp_high: Signal<Local, FB<16>>,
-    fold_a: Signal<Local, FB<17>>,
-    fold_b: Signal<Local, FB<17>>,
-    fold_c: Signal<Local, FB<17>>,
-    fold_d: Signal<Local, FB<17>>,
-    fold_ip_carry: Signal<Local, FB<17>>,
-    fold_tcp_carry: Signal<Local, FB<17>>,
-    ip_end: Signal<Local, FB<16>>,
-    ip_over: Signal<Local, FB<16>>,
-    ip_total: Signal<Local, FB<16>>,
-    ip_check: Signal<Local, FB<16>>,
-    tcp_end: Signal<Local, FB<16>>,
-    tcp_over: Signal<Local, FB<16>>,
-    tcp_total: Signal<Local, FB<16>>,
-    tcp_check: Signal<Local, FB<16>>,
-    wide_check_ip: Signal<Local, FB<32>>,
-    wide_check_tcp: Signal<Local, FB<32>>,
-    wide_ttl: Signal<Local, FB<32>>,
-    wide_urgent: Signal<Local, FB<32>>,
-    wide_bytes: Signal<Local, FB<32>>,
-    wide_inject: Signal<Local, FB<32>>,
     address: Signal<Local, FB<N>>,
-    stored: Signal<Local, FB<32>>,
-    stores: Signal<Local, Bit>,
     base: Signal<Local, FB<N>>,
     next_read: Signal<Local, FB<N>>,
     read_address: Signal<Local, FB<N>>,
     head: Signal<Local, FB<32>>,
-    length: Signal<Local, FB<16>>,
-    rounded: Signal<Local, FB<16>>,
     taken: Signal<Local, Bit>,
     ready: Signal<Local, Bit>,
     last: Signal<Local, Bit>,
     unused: Signal<Local, FB<2>>,
     commits: Signal<Local, Bit>,
     ends: Signal<Local, Bit>,
-    grows: Signal<Local, FB<16>>,
-    shrinks: Signal<Local, FB<16>>,
-    spans: DFF<FB<16>>,
+    // Words so far, with that of the length.
+    spans: DFF<FB<N>>,
 }
 
 impl<const N: usize> TxRing<N> {
@@ -186,8 +155,13 @@ impl<const N: usize> TxRing<N> {
             fits_two: Signal::default(),
             error: Signal::default(),
             tag: Signal::default(),
-            ram: Ram::default(),
+            low: Ram::default(),
+            high: Ram::default(),
+            ip: Sum::default(),
+            tcp: Sum::default(),
             one: Constant::new(FB::new(1)),
+            six: Constant::new(FB::new(6)),
+            thirteen: Constant::new(FB::new(13)),
             limit: Constant::new(FB::new((size - largest) as u64)),
             limit_two: Constant::new(FB::new(limit_two as u64)),
             can_two: Constant::new(can_two),
@@ -201,81 +175,41 @@ impl<const N: usize> TxRing<N> {
             is_inject: DFF::default(),
             frame_tag: DFF::default(),
             index: DFF::default(),
-            bytes: DFF::default(),
-            ip: DFF::default(),
-            ip_carry: DFF::default(),
-            tcp: DFF::default(),
-            tcp_carry: DFF::default(),
-            ip_fold: DFF::default(),
-            tcp_fold: DFF::default(),
-            time_to_live: DFF::default(),
-            urgent: DFF::default(),
+            tail: DFF::default(),
             left: DFF::default(),
             gap: DFF::default(),
             to_inject: DFF::default(),
             opening: DFF::default(),
             count: DFF::default(),
             failed: DFF::default(),
-            size: Signal::default(),
+            in_words: Signal::default(),
+            minus: Signal::default(),
+            segment: Signal::default(),
+            pseudo: Signal::default(),
+            data: Signal::default(),
+            adds: Signal::default(),
+            stored_low: Signal::default(),
+            stored_high: Signal::default(),
+            stores_low: Signal::default(),
+            stores_high: Signal::default(),
+            grows: Signal::default(),
+            shrinks: Signal::default(),
             is_data: Signal::default(),
             stalls: Signal::default(),
             next_write: Signal::default(),
             adds_ip: Signal::default(),
             adds_tcp: Signal::default(),
-            addend: Signal::default(),
-            wide_addend: Signal::default(),
-            wide_ip: Signal::default(),
-            wide_tcp: Signal::default(),
-            wide_ip_carry: Signal::default(),
-            wide_tcp_carry: Signal::default(),
-            ip_sum: Signal::default(),
-            tcp_sum: Signal::default(),
-            segment: Signal::default(),
-            segment_low: Signal::default(),
-            segment_high: Signal::default(),
-            wide_low: Signal::default(),
-            wide_high: Signal::default(),
-            ip_low: Signal::default(),
-            ip_high: Signal::default(),
-            tcp_low: Signal::default(),
-            tcp_high: Signal::default(),
-            fold_a: Signal::default(),
-            fold_b: Signal::default(),
-            fold_c: Signal::default(),
-            fold_d: Signal::default(),
-            fold_ip_carry: Signal::default(),
-            fold_tcp_carry: Signal::default(),
-            ip_end: Signal::default(),
-            ip_over: Signal::default(),
-            ip_total: Signal::default(),
-            ip_check: Signal::default(),
-            tcp_end: Signal::default(),
-            tcp_over: Signal::default(),
-            tcp_total: Signal::default(),
-            tcp_check: Signal::default(),
-            wide_check_ip: Signal::default(),
-            wide_check_tcp: Signal::default(),
-            wide_ttl: Signal::default(),
-            wide_urgent: Signal::default(),
-            wide_bytes: Signal::default(),
-            wide_inject: Signal::default(),
             address: Signal::default(),
-            stored: Signal::default(),
-            stores: Signal::default(),
             base: Signal::default(),
             next_read: Signal::default(),
             read_address: Signal::default(),
             head: Signal::default(),
-            length: Signal::default(),
-            rounded: Signal::default(),
             taken: Signal::default(),
             ready: Signal::default(),
             last: Signal::default(),
             unused: Signal::default(),
             commits: Signal::default(),
             ends: Signal::default(),
-            grows: Signal::default(),
-            shrinks: Signal::default(),
             spans: DFF::default(),
         }
     }
@@ -285,89 +219,49 @@ impl<const N: usize> Logic for TxRing<N> {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
-            self,
-            clock,
-            state,
-            reading,
-            committed,
-            write,
-            read,
-            used,
-            is_raw,
-            is_inject,
-            frame_tag,
-            index,
-            bytes,
-            ip,
-            ip_carry,
-            tcp,
-            tcp_carry,
-            ip_fold,
-            tcp_fold,
-            time_to_live,
-            urgent,
-            left,
-            gap,
-            to_inject,
-            opening,
-            count,
-            failed,
-            spans
+            self, clock, state, reading, committed, write, read, used, is_raw, is_inject, frame_tag, index,
+            tail, left, gap, to_inject, opening, count, failed, spans
         );
-        clock!(self, clock, ram);
+        clock!(self, clock, low, high, ip, tcp);
 
         // Sums.
         self.is_data.next = self.source.valid.val() && (self.source.kind.val() == 0);
         self.adds_ip.next = (self.index.q.val() > 3) && (self.index.q.val() < 9);
         self.adds_tcp.next = self.index.q.val() > 6;
-        self.segment.next = self.bytes.q.val() - 36;
-        self.segment_low.next = self.segment.val().get_bits::<8>(0);
-        self.segment_high.next = self.segment.val().get_bits::<8>(8);
-        self.wide_low.next = bit_cast::<32, 8>(self.segment_low.val());
-        self.wide_high.next = bit_cast::<32, 8>(self.segment_high.val());
-        self.addend.next = self.source.data.val();
-        if self.state.q.val() == Write::Pseudo {
-            // Protocol 6 and the length, both with their high byte first.
-            self.addend.next = (self.wide_low.val() << 8) + self.wide_high.val() + 0x600;
+        // The TCP segment is the frame without pad, Ethernet and IPv4 header: 36 bytes less. Its whole words, and the rest.
+        self.in_words.next = bit_cast::<14, N>(self.spans.q.val());
+        self.minus.next = 0x3ff5.into();
+        if self.tail.q.val().get_bit(2) {
+            self.minus.next = 0x3ff6.into();
         }
-        self.wide_addend.next = bit_cast::<33, 32>(self.addend.val());
-        self.wide_ip.next = bit_cast::<33, 32>(self.ip.q.val());
-        self.wide_tcp.next = bit_cast::<33, 32>(self.tcp.q.val());
-        self.wide_ip_carry.next = bit_cast::<33, 1>(self.ip_carry.q.val().into());
-        self.wide_tcp_carry.next = bit_cast::<33, 1>(self.tcp_carry.q.val().into());
-        self.ip_sum.next = self.wide_ip.val() + self.wide_addend.val() + self.wide_ip_carry.val();
-        self.tcp_sum.next = self.wide_tcp.val() + self.wide_addend.val() + self.wide_tcp_carry.val();
-        self.ip_low.next = self.ip.q.val().get_bits::<16>(0);
-        self.ip_high.next = self.ip.q.val().get_bits::<16>(16);
-        self.tcp_low.next = self.tcp.q.val().get_bits::<16>(0);
-        self.tcp_high.next = self.tcp.q.val().get_bits::<16>(16);
-        self.fold_a.next = bit_cast::<17, 16>(self.ip_low.val());
-        self.fold_b.next = bit_cast::<17, 16>(self.ip_high.val());
-        self.fold_c.next = bit_cast::<17, 16>(self.tcp_low.val());
-        self.fold_d.next = bit_cast::<17, 16>(self.tcp_high.val());
-        self.fold_ip_carry.next = bit_cast::<17, 1>(self.ip_carry.q.val().into());
-        self.fold_tcp_carry.next = bit_cast::<17, 1>(self.tcp_carry.q.val().into());
-        self.ip_end.next = self.ip_fold.q.val().get_bits::<16>(0);
-        self.ip_over.next = bit_cast::<16, 1>(self.ip_fold.q.val().get_bit(16).into());
-        self.ip_total.next = self.ip_end.val() + self.ip_over.val();
-        self.ip_check.next = !self.ip_total.val();
-        self.tcp_end.next = self.tcp_fold.q.val().get_bits::<16>(0);
-        self.tcp_over.next = bit_cast::<16, 1>(self.tcp_fold.q.val().get_bit(16).into());
-        self.tcp_total.next = self.tcp_end.val() + self.tcp_over.val();
-        self.tcp_check.next = !self.tcp_total.val();
-        self.wide_check_ip.next = bit_cast::<32, 16>(self.ip_check.val());
-        self.wide_check_tcp.next = bit_cast::<32, 16>(self.tcp_check.val());
-        self.wide_ttl.next = bit_cast::<32, 16>(self.time_to_live.q.val());
-        self.wide_urgent.next = bit_cast::<32, 16>(self.urgent.q.val());
-        self.wide_bytes.next = bit_cast::<32, 16>(self.bytes.q.val());
-        self.wide_inject.next = bit_cast::<32, 1>(self.is_inject.q.val().into());
+        self.segment.next = self.in_words.val() + self.minus.val();
+        // Protocol 6 and the length, both with their high byte first.
+        self.pseudo.next = (bit_cast::<32, 2>(self.tail.q.val().get_bits::<2>(0)) << 8)
+            | (bit_cast::<32, 6>(self.segment.val().get_bits::<6>(0)) << 10)
+            | bit_cast::<32, 8>(self.segment.val().get_bits::<8>(6))
+            | 0x600_0000;
+        self.data.next = self.source.data.val();
+        if self.state.q.val() == Write::Pseudo {
+            self.data.next = self.pseudo.val();
+        }
+        if (self.state.q.val() == Write::Fold) || (self.state.q.val() == Write::Settle) {
+            self.data.next = 0.into();
+        }
+        self.adds.next = (self.state.q.val() == Write::Fold) || (self.state.q.val() == Write::Settle);
+        self.ip.init.next = self.index.q.val() == 4;
+        self.tcp.init.next = self.index.q.val() == 7;
+        self.ip.data.next = self.data.val();
+        self.tcp.data.next = self.data.val();
+        self.ip.enable.next = self.adds.val();
+        self.tcp.enable.next = self.adds.val() || (self.state.q.val() == Write::Pseudo);
 
         // Writing.
-        self.size.next = bit_cast::<16, 3>(self.source.count.val());
         self.base.next = self.committed.q.val() + self.one.val();
         self.address.next = self.write.q.val();
-        self.stored.next = self.source.data.val();
-        self.stores.next = false;
+        self.stored_low.next = self.source.data.val().get_bits::<16>(0);
+        self.stored_high.next = self.source.data.val().get_bits::<16>(16);
+        self.stores_low.next = false;
+        self.stores_high.next = false;
         self.source.ready.next = false;
         self.commits.next = false;
         self.failed.d.next = false;
@@ -384,99 +278,92 @@ impl<const N: usize> Logic for TxRing<N> {
                     self.frame_tag.d.next = self.source.data.val().get_bits::<16>(16);
                     self.write.d.next = self.base.val();
                     self.index.d.next = 0.into();
-                    self.bytes.d.next = 0.into();
                     self.spans.d.next = 1.into();
-                    self.ip.d.next = 0.into();
-                    self.ip_carry.d.next = false;
-                    self.tcp.d.next = 0.into();
-                    self.tcp_carry.d.next = false;
                     self.state.d.next = Write::Body;
                 }
             }
             Write::Body => {
                 self.source.ready.next = !self.stalls.val();
                 if self.is_data.val() && !self.stalls.val() {
-                    self.stores.next = true;
+                    self.stores_low.next = true;
+                    self.stores_high.next = true;
                     self.write.d.next = self.next_write.val();
-                    self.bytes.d.next = self.bytes.q.val() + self.size.val();
-                    self.spans.d.next = self.spans.q.val() + 1;
+                    self.tail.d.next = self.source.count.val();
+                    self.spans.d.next = self.spans.q.val() + self.one.val();
                     if self.index.q.val() != 15 {
                         self.index.d.next = self.index.q.val() + 1;
                     }
-                    if self.adds_ip.val() {
-                        self.ip.d.next = self.ip_sum.val().get_bits::<32>(0);
-                        self.ip_carry.d.next = self.ip_sum.val().get_bit(32);
-                    }
-                    if self.adds_tcp.val() {
-                        self.tcp.d.next = self.tcp_sum.val().get_bits::<32>(0);
-                        self.tcp_carry.d.next = self.tcp_sum.val().get_bit(32);
-                    }
-                    if self.index.q.val() == 6 {
-                        self.time_to_live.d.next = self.source.data.val().get_bits::<16>(0);
-                    }
-                    if self.index.q.val() == 13 {
-                        self.urgent.d.next = self.source.data.val().get_bits::<16>(16);
-                    }
+                    self.ip.enable.next = self.adds_ip.val();
+                    self.tcp.enable.next = self.adds_tcp.val();
                 }
                 if self.source.valid.val() && (self.source.kind.val() == 6) {
                     self.source.ready.next = true;
                     self.state.d.next = Write::Pseudo;
                     if self.is_raw.q.val() {
-                        self.state.d.next = Write::Commit;
+                        self.state.d.next = Write::Length;
                     }
-                    if self.source.data.val().get_bit(0) || self.source.data.val().get_bit(1) {
-                        self.failed.d.next = self.source.data.val().get_bit(1);
+                    if self.source.count.val().get_bit(0) || self.source.count.val().get_bit(1) {
+                        self.failed.d.next = self.source.count.val().get_bit(1);
                         self.state.d.next = Write::Idle;
                     }
                 }
             }
             Write::Pseudo => {
-                self.tcp.d.next = self.tcp_sum.val().get_bits::<32>(0);
-                self.tcp_carry.d.next = self.tcp_sum.val().get_bit(32);
                 self.state.d.next = Write::Fold;
             }
             Write::Fold => {
-                self.ip_fold.d.next = self.fold_a.val() + self.fold_b.val() + self.fold_ip_carry.val();
-                self.tcp_fold.d.next = self.fold_c.val() + self.fold_d.val() + self.fold_tcp_carry.val();
+                self.state.d.next = Write::Settle;
+            }
+            Write::Settle => {
+                self.state.d.next = Write::Length;
+            }
+            Write::Length => {
+                self.address.next = self.committed.q.val();
+                self.stored_low.next = bit_cast::<16, N>(self.spans.q.val());
+                self.stored_high.next = bit_cast::<16, 2>(self.tail.q.val().get_bits::<2>(0))
+                    | (bit_cast::<16, 1>(self.is_inject.q.val().into()) << 15);
+                self.stores_low.next = true;
+                self.stores_high.next = true;
                 self.state.d.next = Write::IpSum;
+                if self.is_raw.q.val() {
+                    self.commits.next = true;
+                }
             }
             Write::IpSum => {
-                self.address.next = self.base.val() + 6;
-                self.stored.next = self.wide_ttl.val() | (self.wide_check_ip.val() << 16);
-                self.stores.next = true;
+                self.address.next = self.base.val() + self.six.val();
+                self.stored_high.next = !self.ip.sum.val();
+                self.stores_high.next = true;
                 self.state.d.next = Write::TcpSum;
             }
             Write::TcpSum => {
-                self.address.next = self.base.val() + 13;
-                self.stored.next = self.wide_check_tcp.val() | (self.wide_urgent.val() << 16);
-                self.stores.next = true;
-                self.state.d.next = Write::Commit;
-            }
-            Write::Commit => {
-                self.address.next = self.committed.q.val();
-                self.stored.next = self.wide_bytes.val() | (self.wide_inject.val() << 31);
-                self.stores.next = true;
-                self.committed.d.next = self.write.q.val();
+                self.address.next = self.base.val() + self.thirteen.val();
+                self.stored_low.next = !self.tcp.sum.val();
+                self.stores_low.next = true;
                 self.commits.next = true;
-                self.grows.next = self.spans.q.val();
-                self.state.d.next = Write::Idle;
             }
         }
-        self.ram.write_address.next = self.address.val();
-        self.ram.data_in.next = self.stored.val();
-        self.ram.write_enable.next = self.stores.val();
+        if self.commits.val() {
+            self.committed.d.next = self.write.q.val();
+            self.grows.next = self.spans.q.val();
+            self.state.d.next = Write::Idle;
+        }
+        self.low.write_address.next = self.address.val();
+        self.high.write_address.next = self.address.val();
+        self.low.data_in.next = self.stored_low.val();
+        self.high.data_in.next = self.stored_high.val();
+        self.low.write_enable.next = self.stores_low.val();
+        self.high.write_enable.next = self.stores_high.val();
 
         // Reading.
-        self.head.next = self.ram.data_out.val();
-        self.length.next = self.head.val().get_bits::<16>(0);
-        self.rounded.next = self.length.val() + 3;
+        self.head.next = (bit_cast::<32, 16>(self.high.data_out.val()) << 16)
+            | bit_cast::<32, 16>(self.low.data_out.val());
         self.next_read.next = self.read.q.val() + self.one.val();
         self.read_address.next = self.read.q.val();
         self.ready.next = self.mac.ready.val();
         if self.to_inject.q.val() {
             self.ready.next = self.inject.ready.val();
         }
-        self.last.next = self.left.q.val() == 1;
+        self.last.next = self.left.q.val() == self.one.val();
         self.taken.next = false;
         self.ends.next = false;
         self.shrinks.next = 0.into();
@@ -487,13 +374,13 @@ impl<const N: usize> Logic for TxRing<N> {
                 }
             }
             Read::Length => {
-                self.left.d.next = self.rounded.val() >> 2;
-                self.gap.d.next = self.length.val().get_bits::<2>(0);
+                self.left.d.next = self.head.val().get_bits::<N>(0) - self.one.val();
+                self.gap.d.next = self.head.val().get_bits::<2>(16);
                 self.to_inject.d.next = self.head.val().get_bit(31);
                 self.opening.d.next = true;
                 self.read.d.next = self.next_read.val();
                 self.read_address.next = self.next_read.val();
-                self.shrinks.next = 1.into();
+                self.shrinks.next = self.one.val();
                 self.reading.d.next = Read::Word;
             }
             Read::Word => {
@@ -501,9 +388,9 @@ impl<const N: usize> Logic for TxRing<N> {
                 if self.ready.val() {
                     self.read.d.next = self.next_read.val();
                     self.read_address.next = self.next_read.val();
-                    self.left.d.next = self.left.q.val() - 1;
+                    self.left.d.next = self.left.q.val() - self.one.val();
                     self.opening.d.next = false;
-                    self.shrinks.next = 1.into();
+                    self.shrinks.next = self.one.val();
                     if self.last.val() {
                         self.ends.next = true;
                         self.reading.d.next = Read::Idle;
@@ -511,7 +398,8 @@ impl<const N: usize> Logic for TxRing<N> {
                 }
             }
         }
-        self.ram.read_address.next = self.read_address.val();
+        self.low.read_address.next = self.read_address.val();
+        self.high.read_address.next = self.read_address.val();
         self.used.d.next = self.used.q.val() + self.grows.val() - self.shrinks.val();
         if self.commits.val() && !self.ends.val() {
             self.count.d.next = self.count.q.val() + 1;
@@ -523,13 +411,13 @@ impl<const N: usize> Logic for TxRing<N> {
         if self.last.val() {
             self.unused.next = bits::<2>(0) - self.gap.q.val();
         }
-        self.mac.data.next = self.ram.data_out.val();
+        self.mac.data.next = self.head.val();
         self.mac.valid.next = (self.reading.q.val() == Read::Word) && !self.to_inject.q.val();
         self.mac.first.next = self.opening.q.val();
         self.mac.last.next = self.last.val();
         self.mac.empty.next = self.unused.val();
         self.mac.err.next = false;
-        self.inject.data.next = self.ram.data_out.val();
+        self.inject.data.next = self.head.val();
         self.inject.valid.next = (self.reading.q.val() == Read::Word) && self.to_inject.q.val();
         self.inject.first.next = self.opening.q.val();
         self.inject.last.next = self.last.val();

@@ -9,6 +9,14 @@ use proptest::prelude::*;
 type Small = Fetch<8>;
 const BASE: u64 = 0xabc_0000_0000;
 
+/// What is done to the address before a packet, the last first.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Step {
+    Low(u32),
+    High(u32),
+    Skip,
+}
+
 /// Fetches at random, each started as soon as the one before lets it, from the three sources.
 fn run(bench: &mut Bench<Small>, seed: u64, count: usize, pace: usize) {
     let mut r = random(seed);
@@ -21,6 +29,9 @@ fn run(bench: &mut Bench<Small>, seed: u64, count: usize, pace: usize) {
     // Lane, bytes, readable.
     let mut expected: Vec<(usize, Vec<u8>, bool)> = vec![];
     let mut pending = None;
+    // What its address comes to before it: set, moved on from where the last packet ended, or that place.
+    let mut steps: Vec<Step> = vec![];
+    let mut last: Option<(usize, u64)> = None;
     let (mut started, mut address, mut offered) = (0, 0, false);
     bench.cycle(|u| u.reset.next = true, |_| ());
     let begin = bench.cycles();
@@ -29,10 +40,31 @@ fn run(bench: &mut Bench<Small>, seed: u64, count: usize, pace: usize) {
         if pending.is_none() && started < count && r.below(pace) == 0 {
             let (source, lane) = (r.below(3), r.below(4));
             let length = 1 + [r.below(6), r.below(100), r.below(1000)][r.below(3)];
-            let at = r.below(20_000);
+            steps.clear();
+            let base = if source == 1 { BASE } else { 0 };
+            let place = match last {
+                Some((before, place)) if source != 2 && before == source && r.below(2) == 0 => {
+                    let moved = 4 * r.below(2) as u64;
+                    if moved != 0 {
+                        steps.push(Step::Skip);
+                    }
+                    place + moved
+                }
+                _ => {
+                    let place = base + r.below(20_000) as u64;
+                    if source != 2 {
+                        steps.extend([Step::High((place >> 32) as u32), Step::Low(place as u32)]);
+                    }
+                    place
+                }
+            };
+            let at = (place - base) as usize;
+            if source != 2 {
+                last = Some((source, place + length as u64));
+            }
             let (place, bytes) = match source {
-                0 => (at as u64, (at..at + length).map(|i| ring[i % 1024]).collect()),
-                1 => (BASE + at as u64, memory.read(BASE + at as u64, length)),
+                0 => (place, (at..at + length).map(|i| ring[i % 1024]).collect()),
+                1 => (place, memory.read(place, length)),
                 _ => {
                     let words: Vec<u32> = (0..length.div_ceil(4)).map(|_| r.word()).collect();
                     given.extend(&words);
@@ -52,14 +84,20 @@ fn run(bench: &mut Bench<Small>, seed: u64, count: usize, pace: usize) {
         let noise = r.word();
         // Now and then the ring's port was another's.
         let wait = pace > 1 && r.below(3) == 0;
+        let step = steps.last().copied().filter(|_| bench.block.idle.val());
         bench.fall(|u| {
             u.reset.next = false;
-            let (source, lane, place, length) = pending.unwrap_or((r.below(3), 1, 77, 5));
-            u.start.next = pending.is_some();
+            let (source, lane, _, length) = pending.unwrap_or((r.below(3), 1, 77, 5));
+            u.start.next = pending.is_some() && steps.is_empty();
+            u.skip.next = step == Some(Step::Skip);
+            (u.set_low.next, u.set_high.next, u.word.next) = match step {
+                Some(Step::Low(word)) => (true, false, FB::new(word.into())),
+                Some(Step::High(word)) => (false, true, FB::new(word.into())),
+                _ => (false, false, FB::new(noise.into())),
+            };
             u.from_host.next = source == 1;
             u.from_words.next = source == 2;
-            u.address.next = FB::new(place);
-            u.bytes.next = FB::new(length as u64);
+            u.bytes.next = FB::new(if step == Some(Step::Skip) { 4 } else { length as u64 });
             u.lane.next = FB::new(lane as u64);
             let word: [u8; 4] = ring[4 * address..4 * address + 4].try_into().unwrap();
             u.ring_wait.next = wait;
@@ -70,7 +108,9 @@ fn run(bench: &mut Bench<Small>, seed: u64, count: usize, pace: usize) {
             u.downstream.ready.next = ready;
         });
         let u = &bench.block;
-        if u.idle.val() {
+        if step.is_some() {
+            steps.pop();
+        } else if u.idle.val() && steps.is_empty() {
             pending = None;
         }
         if offered && u.words_ready.val() {

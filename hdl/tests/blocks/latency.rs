@@ -32,7 +32,7 @@ fn bursts_ask_after_2_cycles() {
     let mut bench = Bench::new(Bursts::default(), |u| &mut u.clock);
     let drive = |u: &mut Bursts, cycle| {
         u.start.next = cycle == 0;
-        u.total.next = FB::new(5);
+        u.bytes.next = FB::new(20);
     };
     assert_eq!(cycles(&mut bench, drive, |u| u.request.val()), 2);
 }
@@ -48,9 +48,10 @@ fn packets_come_out_after_2_cycles() {
 fn ring_bytes_come_out_after_3_cycles_whatever_the_lane() {
     for (address, lane) in [(0, 0), (3, 0), (2, 1), (1, 2)] {
         let mut bench = Bench::new(Fetch::<8>::default(), |u| &mut u.clock);
+        bench.cycle(|u| (u.word.next, u.set_low.next) = (FB::new(address), true), |_| ());
         let drive = |u: &mut Fetch<8>, cycle| {
+            u.set_low.next = false;
             u.start.next = cycle == 0;
-            u.address.next = FB::new(address);
             u.lane.next = FB::new(lane);
             u.bytes.next = FB::new(100);
         };

@@ -1,6 +1,7 @@
 //! Every block against plain Rust and against its own Verilog.
 
 mod arbiter;
+mod bursts;
 mod chain;
 mod common;
 mod crc32c;
@@ -22,4 +23,5 @@ mod transmit;
 mod trap;
 mod walk;
 mod window;
+mod wishbone;
 mod writer;

@@ -1,5 +1,6 @@
 //! The command line of `ironwarp`, and its subcommands, one a file.
 
+pub mod cu;
 pub mod decode;
 pub mod demo;
 mod end;
@@ -36,6 +37,7 @@ enum Command {
     Decode(decode::Args),
     Registers(registers::Args),
     VfioUser(vfio_user::Args),
+    Cu(cu::Args),
 }
 
 /// Do what the command line says.
@@ -69,5 +71,6 @@ fn run(command: &mut Command) -> Result<(), CommandError> {
         Command::Decode(args) => Ok(decode::run(args)?),
         Command::Registers(args) => registers::run(args),
         Command::VfioUser(args) => vfio_user::run(args),
+        Command::Cu(args) => cu::run(args),
     }
 }

@@ -3,7 +3,7 @@
 use super::message::{LKEY, SGE, STAG};
 use super::source::remote_source;
 use super::transmit::{
-    COUNTS, FIRST, LAST, MSG_COMPLETES, MSG_INLINE, MSG_PLACED, MSG_RUN, journal, place, run_step,
+    COUNTS, FIRST, LAST, MSG_COMPLETES, MSG_INLINE, MSG_PLACED, if_run, journal, place, run_step,
 };
 use super::work::{CACHED, TERMINATE, request};
 use crate::asm::{Asm, before, bit, eq, geu, ltu, nbit, ne};
@@ -125,12 +125,15 @@ fn fpdus(p: &mut Asm, sizes: &Sizes) {
     p.goto(copy);
     p.bind(general);
     p.ldt(T3, T0, 2);
-    p.rare(bit(T2, MSG_RUN), |p| p.mov(T3, 0));
     p.shr(A0, T4, 16);
     p.add(A0, A0, OF_RUN);
     p.loh(A0, A0);
     p.loh(T4, T4);
     p.and(T1, T2, 0xf);
+    if_run(p, T2, |p| {
+        p.mov(T1, 0);
+        p.mov(T3, 0);
+    });
     // Length field first on the wire, then DDP control, then RDMAP control: version 1 of both.
     p.shl(T5, T1, 8);
     p.and(T6, T2, LAST);
@@ -215,7 +218,7 @@ fn fpdus(p: &mut Asm, sizes: &Sizes) {
     p.bind(close);
     p.mov(port::TX, CLOSE);
     let same = p.label();
-    p.rare(bit(T2, MSG_RUN), |p| {
+    if_run(p, T2, |p| {
         journal(p, sizes, T0, AT);
         p.ldt(T0, T0, 2);
         p.and(T0, T0, 0xff);

@@ -10,7 +10,7 @@
 //! Words: T0..T7, W0..W4, A3..A5, R0..R2 and TX4..TX7, as named below; T8..T15 are scratch.
 
 use super::send::{ACK, PSH_ACK};
-use super::transmit::{LAST, LEN, MSG_COMPLETES, MSG_INLINE, MSG_RUN, ROOM, journal};
+use super::transmit::{LAST, LEN, MSG_COMPLETES, MSG_INLINE, ROOM, RUN, journal};
 use super::work::{advance_second, filled, second, work};
 use crate::asm::{Asm, Label, eq, geu, gtu, ltu, ne};
 use crate::isa::Word;
@@ -384,9 +384,9 @@ fn close_run(p: &mut Asm, sizes: &Sizes) {
     p.sub(T8, WORK, 1);
     p.and(T8, T8, 0xff);
     p.shl(T8, T8, 16);
-    p.ldi(T11, 1 << MSG_INLINE | 1 << MSG_RUN);
+    p.ldi(T11, 1 << MSG_INLINE);
     p.or(T8, T8, T11);
-    p.or(T8, T8, MSG_COMPLETES | LAST);
+    p.or(T8, T8, MSG_COMPLETES | LAST | RUN);
     p.stt(T9, 3, T8);
     advance_second(p, JOURNAL, T8);
     p.and(T8, WORKS, 0xff);

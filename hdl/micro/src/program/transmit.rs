@@ -24,8 +24,8 @@ pub(super) const MSG_INLINE: u8 = 24;
 /// Bit number: its payload is one piece of host memory, known in the turn in which it was cut.
 pub(super) const MSG_PLACED: u8 = 25;
 
-/// Bit number: a run of FPDUs; see `Sizes::journal`.
-pub(super) const MSG_RUN: u8 = 26;
+/// In place of an opcode: a run of Writes; see `Sizes::journal`.
+pub(super) const RUN: u8 = 12;
 
 /// Journal index 7:0 of the segment's first FPDU, and which of a run it is 15:8.
 pub(super) const FIRST: Word = TX4;
@@ -76,7 +76,7 @@ fn acknowledged(p: &mut Asm, sizes: &Sizes) {
     p.goto_if(nbit(T1, 4), next);
     p.rare(bit(T1, 6), |p| advance_first(p, IRRQ, T4));
     p.goto_if(nbit(T1, 5), next);
-    p.rare(bit(T1, MSG_RUN), |p| {
+    if_run(p, T1, |p| {
         // T2 and the T6 works up to it.
         p.ldt(T6, T4, 2);
         p.shr(T6, T6, 8);
@@ -134,6 +134,12 @@ fn sequence_behind(p: &mut Asm, sizes: &Sizes, d: Word, index: Word, left: Word)
     journal(p, sizes, d, d);
     p.ldt(d, d, 0);
     p.rare(eq(left, 1), |p| p.mov(d, END));
+}
+
+/// If word 3 of a journal entry is that of a run. Nothing else has both bits 2 and 3 set.
+pub(super) fn if_run(p: &mut Asm, word: Word, then: impl FnOnce(&mut Asm)) {
+    const { assert!(RUN == 1 << 3 | 1 << 2) };
+    p.rare(bit(word, 3), |p| p.if_(bit(word, 2), then));
 }
 
 /// d = bytes on the wire of each FPDU of the run at `entry` of the journal.
@@ -253,7 +259,7 @@ fn resend(p: &mut Asm, sizes: &Sizes, fresh: Label, waits: Label, over: Label) {
     p.mov(T1, 0);
     journal(p, sizes, T5, T3);
     p.ldt(T6, T5, 3);
-    p.rare(bit(T6, MSG_RUN), |p| {
+    if_run(p, T6, |p| {
         run_step(p, T7, T5);
         p.ldt(T0, T5, 0);
         p.add(T0, T0, T7);
@@ -281,7 +287,7 @@ fn resend(p: &mut Asm, sizes: &Sizes, fresh: Label, waits: Label, over: Label) {
     p.add(COUNTS, COUNTS, T2);
     p.mov(LEN, T0);
     let step = p.label();
-    p.rare(bit(T6, MSG_RUN), |p| {
+    if_run(p, T6, |p| {
         p.add(T1, T1, 1);
         p.ldt(T7, T5, 2);
         p.and(T7, T7, 0xff);
@@ -298,7 +304,7 @@ fn resend(p: &mut Asm, sizes: &Sizes, fresh: Label, waits: Label, over: Label) {
     p.goto_if(eq(T4, 0), fresh);
     journal(p, sizes, T5, T3);
     p.ldt(T6, T5, 3);
-    p.rare(bit(T6, MSG_RUN), |p| {
+    if_run(p, T6, |p| {
         p.mov(T1, 0);
         p.ldt(T0, T5, 0);
         p.goto(step);
