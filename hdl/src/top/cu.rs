@@ -83,7 +83,7 @@ pub struct Cu {
 impl Cu {
     /// With a UART at `baud`.
     pub fn new(baud: u64) -> Self {
-        assert!(HOLD == 6, "the width of `hold`");
+        const { assert!(HOLD == 6, "the width of `hold`") };
         Self {
             clock: Signal::default(),
             phy_clock: Signal::default(),
