@@ -21,7 +21,6 @@ use std::process::ExitCode;
 
 const TARGET_MHZ: &str = "62.5";
 const SEEDS: [&str; 3] = ["1", "2", "3"];
-/// Largest frame of a `small` device, bytes.
 
 /// A block by name; made only when wanted.
 type Maker = (&'static str, fn(&str) -> Design);

@@ -1,5 +1,6 @@
 //! Ironwarp in software: the golden model of the device, links that join devices, and the `ironwarp` command.
 
+pub mod board;
 pub mod cmd;
 pub mod decode;
 mod device;

@@ -179,7 +179,7 @@ fn we_ping_siw_in_jumbo_frames(engine: Engine) {
 fn a_hundred_pings_go_each_way_between_siw_and_the_rtl() {
     let test = "a_hundred_pings_go_each_way_between_siw_and_the_rtl";
     let (Some(tool), Some(engine)) = (siw::find(test), rtl(test)) else { return };
-    let run = Run { pings: 100, seconds: 40, ..Run::new(&tool, engine, &[CRC], 4096) };
+    let run = Run { pings: 100, seconds: 80, ..Run::new(&tool, engine, &[CRC], 4096) };
     with_retries("siw pings the RTL", TRIES, || run.guest_pings());
     with_retries("the RTL pings siw", TRIES, || run.guest_serves());
 }

@@ -381,6 +381,35 @@ fn agree(context: Context, buffers: &[Elements], steps: &[Step]) -> Result<(), T
     Ok(())
 }
 
+/// A response that shares its segment with what follows takes the responses' turn, not that of the device's own requests.
+#[test]
+fn a_response_is_no_turn_of_the_own_work() {
+    let payload = |length| Payload::Sges(vec![sge(50_000, length)]);
+    let request = |verb, length| SendEntry {
+        signalled: true,
+        stag: 7,
+        to: 8,
+        payload: payload(length),
+        ..SendEntry::new(verb)
+    };
+    let atomic = AtomicOperands { add_or_swap: 1, add_or_swap_mask: 2, compare: 3, compare_mask: 4 };
+    let asks = || Step::Ulpdu(Ulpdu::Read { at: 0, size: 0 }, None);
+    let flush = || Step::Flush(vec![], None);
+    let steps = [
+        Step::Ulpdu(Ulpdu::Write { at: 0, len: 0 }, None),
+        Step::PostSend(SendEntry { atomic, ..request(Verb::FetchAdd, 8) }),
+        Step::PostSend(request(Verb::Read, 0)),
+        Step::Ulpdu(Ulpdu::Write { at: 0, len: 0 }, None),
+        asks(),
+        flush(),
+        Step::Ulpdu(Ulpdu::Answer { most: 4000 }, None),
+        asks(),
+        Step::PostSend(request(Verb::Read, 0)),
+        flush(),
+    ];
+    agree(Context { crc: false, atomics: true, ird: 1, ..context() }, &[vec![(20_000, 18)]], &steps).unwrap();
+}
+
 proptest! {
     #[test]
     fn a_peer_finds_no_difference(

@@ -137,6 +137,27 @@ pub struct Core<
     word: Signal<Local, FB<32>>,
 }
 
+/// The parts of a core that differ between the sizes.
+struct Parts<
+    const P: usize,
+    const M: usize,
+    const T: usize,
+    const R: usize,
+    const X: usize,
+    const C: usize,
+    const I: usize,
+    const N: usize,
+> {
+    small: bool,
+    sequencer: Sequencer<P, M, T, I, N>,
+    receive: Receive<R, 8>,
+    walk: Walk<R>,
+    reader: Reader,
+    requests: Requests,
+    writes: Packets<7, 32, 1>,
+    transmit: TxEngine<C, X>,
+}
+
 impl<
     const P: usize,
     const M: usize,
@@ -150,43 +171,35 @@ impl<
 {
     /// With this program, for frames of up to `frame_max` bytes, at most `frames_max` in line, and doorbell pages of 2^`page` bytes.
     pub fn new(program: &[u32], frame_max: usize, frames_max: u8, page: u8) -> Self {
-        Self::form(
-            false,
-            Sequencer::new(program),
-            Receive::default(),
-            Walk::default(),
-            Reader::default(),
-            Requests::new(page),
-            Packets::default(),
-            TxEngine::new(frame_max, frames_max),
-        )
+        Self::form(Parts {
+            small: false,
+            sequencer: Sequencer::new(program),
+            receive: Receive::default(),
+            walk: Walk::default(),
+            reader: Reader::default(),
+            requests: Requests::new(page),
+            writes: Packets::default(),
+            transmit: TxEngine::new(frame_max, frames_max),
+        })
     }
 
     /// The same in as few block RAMs as possible; the program is elsewhere. What goes to the sequencer shares one memory, what comes from it another; small reads
     /// have at most 32 words.
     pub fn small(frame_max: usize, frames_max: u8, page: u8) -> Self {
-        Self::form(
-            true,
-            Sequencer::small(),
-            Receive::small(32, 32),
-            Walk::shared(64, 64),
-            Reader::shared(128, 128, 32),
-            Requests::shared(page, 0, 32),
-            Packets::shared(0, 128, 1),
-            TxEngine::shared(frame_max, frames_max, 128, 128),
-        )
+        Self::form(Parts {
+            small: true,
+            sequencer: Sequencer::small(),
+            receive: Receive::small(32, 32),
+            walk: Walk::shared(64, 64),
+            reader: Reader::shared(128, 128, 32),
+            requests: Requests::shared(page, 0, 32),
+            writes: Packets::shared(0, 128, 1),
+            transmit: TxEngine::shared(frame_max, frames_max, 128, 128),
+        })
     }
 
-    fn form(
-        small: bool,
-        sequencer: Sequencer<P, M, T, I, N>,
-        receive: Receive<R, 8>,
-        walk: Walk<R>,
-        reader: Reader,
-        requests: Requests,
-        writes: Packets<7, 32, 1>,
-        transmit: TxEngine<C, X>,
-    ) -> Self {
+    fn form(parts: Parts<P, M, T, R, X, C, I, N>) -> Self {
+        let Parts { small, sequencer, receive, walk, reader, requests, writes, transmit } = parts;
         Self {
             clock: Signal::default(),
             reset: Signal::default(),

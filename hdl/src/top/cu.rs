@@ -73,7 +73,7 @@ pub struct Cu {
     // Runs from zero at power-up and stands at its end.
     hold: DFF<FB<7>>,
     // 32 cycles are 1024 ns.
-    time: DFF<FB<37>>,
+    elapsed: DFF<FB<37>>,
     heard: DFF<Bit>,
     damaged: DFF<Bit>,
     trouble: Signal<Local, Bit>,
@@ -83,7 +83,7 @@ pub struct Cu {
 impl Cu {
     /// With a UART at `baud`.
     pub fn new(baud: u64) -> Self {
-        assert!(HOLD == 6, "the width of `hold`");
+        const { assert!(HOLD == 6, "the width of `hold`") };
         Self {
             clock: Signal::default(),
             phy_clock: Signal::default(),
@@ -108,7 +108,7 @@ impl Cu {
             running_seen: DFF::default(),
             running_sure: DFF::default(),
             hold: DFF::default(),
-            time: DFF::default(),
+            elapsed: DFF::default(),
             heard: DFF::default(),
             damaged: DFF::default(),
             trouble: Signal::default(),
@@ -120,7 +120,7 @@ impl Cu {
 impl Logic for Cu {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, running_seen, running_sure, hold, time, heard, damaged);
+        dff_setup!(self, clock, running_seen, running_sure, hold, elapsed, heard, damaged);
         clock!(self, clock, core, flash, bridge, ethernet);
         self.ethernet.phy_clock.next = self.phy_clock.val();
 
@@ -178,8 +178,8 @@ impl Logic for Cu {
         self.core.pace.next = true;
 
         // Time.
-        self.time.d.next = self.time.q.val() + 1;
-        self.core.now.next = self.time.q.val().get_bits::<32>(5);
+        self.elapsed.d.next = self.elapsed.q.val() + 1;
+        self.core.now.next = self.elapsed.q.val().get_bits::<32>(5);
 
         // Lamps. Those of the 50 MHz side cross as they are: they are looked at.
         if self.bridge.good.val() {
@@ -189,7 +189,7 @@ impl Logic for Cu {
             self.damaged.d.next = !self.damaged.q.val();
         }
         self.trouble.next = (self.ethernet.lost.val() != 0) || (self.ethernet.spoiled.val() != 0);
-        self.lamps.next = bit_cast::<8, 1>(self.time.q.val().get_bit(24).into());
+        self.lamps.next = bit_cast::<8, 1>(self.elapsed.q.val().get_bit(24).into());
         self.lamps.next = self.lamps.val().replace_bit(1, self.bridge.alive.val());
         self.lamps.next = self.lamps.val().replace_bit(2, self.heard.q.val());
         self.lamps.next = self.lamps.val().replace_bit(3, self.damaged.q.val());

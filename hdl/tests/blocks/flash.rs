@@ -1,62 +1,16 @@
 use crate::common::{Bench, check_synthesis, random};
 use ironwarp_hdl::fb::FB;
-use ironwarp_hdl::mem::{FLASH_BASE, FLASH_EACH, FLASH_FIRST, FLASH_NEXT, Flash, flash_image};
+use ironwarp_hdl::mem::{FLASH_BASE, FLASH_EACH, FLASH_FIRST, FLASH_NEXT, Flash};
+use ironwarp_hdl::outside::FlashChip;
 
 const LINE: usize = 8;
 type Block = Flash<13>;
-
-/// A serial flash, clock by clock: what commands 0xAB and 0x3B do; others it does not know.
-struct Chip {
-    bytes: Vec<u8>,
-    asleep: bool,
-    command: u64,
-    clocks: usize,
-}
-
-impl Chip {
-    fn new(program: &[u32]) -> Self {
-        Self { bytes: flash_image(program), asleep: true, command: 0, clocks: 0 }
-    }
-
-    /// What it drives on IO1 and IO0.
-    fn drives(&self) -> Option<(bool, bool)> {
-        let pair = self.clocks.checked_sub(40)?;
-        let at = (self.command as usize & 0xff_ffff) + pair / 4;
-        let byte =
-            at.checked_sub(FLASH_BASE as usize).and_then(|at| self.bytes.get(at)).copied().unwrap_or(0xff);
-        let bits = byte >> (6 - 2 * (pair % 4));
-        Some((bits & 2 != 0, bits & 1 != 0))
-    }
-
-    /// A cycle: whether it is selected, has a clock, and what is driven on IO0.
-    fn cycle(&mut self, selected: bool, run: bool, io0: Option<bool>) {
-        if !selected {
-            assert!(!run, "a clock while it is not selected");
-            match (self.clocks, self.command) {
-                (8, 0xab) => self.asleep = false,
-                // Given up, or over.
-                (clocks, command) => {
-                    assert!(clocks < 32 || command >> 24 == 0x3b, "{clocks} clocks: {command:x}");
-                }
-            }
-            (self.clocks, self.command) = (0, 0);
-        } else if run {
-            if self.clocks < 32 {
-                self.command = self.command << 1 | u64::from(io0.expect("driven"));
-            } else {
-                assert_eq!(self.command >> 24, 0x3b, "read, dual output");
-                assert!(!self.asleep && io0.is_none(), "it answers when it is awake, and on IO0 too");
-            }
-            self.clocks += 1;
-        }
-    }
-}
 
 /// Lines at random places or one behind the other; what each took: whether it was the next, and cycles to each of its words.
 fn run(bench: &mut Bench<Block>, lines: usize) -> Vec<(bool, Vec<u32>)> {
     let random = &mut random(5);
     let program: Vec<u32> = (0..8192u32).map(|at| at.wrapping_mul(0x9e37_79b9) ^ at << 3).collect();
-    let mut chip = Chip::new(&program);
+    let mut chip = FlashChip::new(&program);
     let (mut times, mut line, mut after_whole) = (Vec::new(), 0, false);
     bench.cycle(|u| u.reset.next = true, |_| ());
     for _ in 0..lines {

@@ -30,7 +30,7 @@ fn is_there(address: u64) -> bool {
 }
 
 fn original(address: u64) -> u8 {
-    (address * 7 ^ address >> 8) as u8
+    ((address * 7) ^ (address >> 8)) as u8
 }
 
 impl Memory {

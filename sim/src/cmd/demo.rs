@@ -20,7 +20,7 @@ use std::path::PathBuf;
 const RATE: u64 = 1_000_000_000;
 
 /// Two RNICs on a 1 Gb/s link do every verb in both directions, each verified byte for byte,
-/// on a clean link and on one with losses and reordering; or between two devices elsewhere (--device A,B), or on two Ethernets.
+/// on a clean link and on one that loses, duplicates, corrupts and reorders; or between two devices elsewhere (--device A,B), or on two Ethernets.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Rounds of operations on each link; 400 with the model, fewer with slower engines.
@@ -172,7 +172,10 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
 fn simulated(args: &Args, captures: &mut Vec<PathBuf>) -> Result<(Vec<Report>, ProgressBar), CommandError> {
     let links = [
         ("clean", LinkConfig::default()),
-        ("1 % lost, 2 % reordered", LinkConfig { loss: 0.01, reorder: 0.02, ..LinkConfig::default() }),
+        (
+            "1 % lost, 1 % duplicated, 1 % corrupted, 2 % reordered",
+            LinkConfig { loss: 0.01, duplicate: 0.01, corrupt: 0.01, reorder: 0.02, ..LinkConfig::default() },
+        ),
     ];
     let (bar, mut runs) = (progress(args, links.len() as u64), Vec::new());
     for (index, (name, link)) in links.into_iter().enumerate() {

@@ -1,5 +1,6 @@
 //! The command line of `ironwarp`, and its subcommands, one a file.
 
+pub mod cu;
 pub mod decode;
 pub mod demo;
 mod end;
@@ -39,6 +40,7 @@ enum Command {
     Decode(decode::Args),
     Registers(registers::Args),
     VfioUser(vfio_user::Args),
+    Cu(cu::Args),
     Verilog(verilog::Args),
     Synth(synth::Args),
     Program(program::Args),
@@ -75,6 +77,7 @@ fn run(command: &mut Command) -> Result<(), CommandError> {
         Command::Decode(args) => Ok(decode::run(args)?),
         Command::Registers(args) => registers::run(args),
         Command::VfioUser(args) => vfio_user::run(args),
+        Command::Cu(args) => cu::run(args),
         Command::Verilog(args) => verilog::run(args),
         Command::Synth(args) => synth::run(args),
         Command::Program(args) => program::run(args),

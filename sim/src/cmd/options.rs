@@ -318,6 +318,9 @@ pub enum CommandError {
     /// The socket of a device.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// Simulated boards.
+    #[error(transparent)]
+    Boards(#[from] crate::board::BoardsError),
     /// The time limit of the command has come.
     #[error("the time limit has come; --timeout sets another")]
     TimeLimit,

@@ -153,7 +153,7 @@ impl Engines {
     /// of an older one, as in `hdl/src/host/requests.rs`.
     pub fn post(&mut self, offset: u32, value: u32) {
         let head = offset & 0xff_ffff | 1 << 31;
-        let is_index = offset >= DOORBELL_PAGE && offset % DOORBELL_PAGE == 0;
+        let is_index = offset >= DOORBELL_PAGE && offset.is_multiple_of(DOORBELL_PAGE);
         if is_index && self.host.len() > 2 && self.host.iter().rev().nth(1) == Some(&head) {
             self.host.pop_back();
             self.host.push_back(value);

@@ -196,7 +196,7 @@ unsafe impl Send for Verilated {}
 impl Verilated {
     /// Compile this Verilog of a core, or find it compiled, and load it. One that can write waveforms is slower.
     pub fn new(verilog: &str, waves: bool) -> Result<Self, VerilateError> {
-        let path = library(verilog, waves)?;
+        let path = library(verilog, &shim(waves), waves)?;
         let files =
             |error: libloading::Error| VerilateError::Files(path.display().to_string(), error.to_string());
         // SAFETY: loading runs the initialisers of a library that was built from our Verilog and shim; those of Verilator's
@@ -311,12 +311,11 @@ fn cache() -> PathBuf {
     home.unwrap_or_else(std::env::temp_dir).join("ironwarp").join("verilated")
 }
 
-/// The shared object of this Verilog, built if it is not there yet. Its folder is named by what goes in and appears complete or
+/// The shared object of this Verilog and C interface, built if it is not there yet. Its folder is named by what goes in and appears complete or
 /// not at all, so processes may build at the same time.
-fn library(verilog: &str, waves: bool) -> Result<PathBuf, VerilateError> {
-    let shim = shim(waves);
+pub(crate) fn library(verilog: &str, shim: &str, waves: bool) -> Result<PathBuf, VerilateError> {
     let mut hasher = DefaultHasher::new();
-    (verilog, &shim).hash(&mut hasher);
+    (verilog, shim).hash(&mut hasher);
     let root = cache();
     let folder = root.join(format!("core-{:016x}", hasher.finish()));
     let object = folder.join("libmodel.so");

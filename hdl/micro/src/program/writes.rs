@@ -154,9 +154,11 @@ pub(super) fn writes(p: &mut Asm, sizes: &Sizes, nothing: Label) {
     p.shl(WORK, WORK, 24);
     p.shr(WORK, WORK, 16);
     p.or(WORKS, T8, WORK);
+    p.mov(T9, SQ);
     p.shr(T8, SQ, 16);
     p.pack(SQ, T8, INDEX);
-    p.if_(ne(LEN, 0), |p| p.or(FD, FD, 1 << fd::PREFER_RESPONSE));
+    // A response that is in the segment already was no turn of ours.
+    p.if_(ne(SQ, T9), |p| p.or(FD, FD, 1 << fd::PREFER_RESPONSE));
     p.rare(eq(THERE, FAILED), |p| {
         p.call("bad_entry");
         p.goto(nothing);

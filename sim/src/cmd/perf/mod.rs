@@ -356,7 +356,7 @@ impl Side {
             }
         };
         let number = wr_id + 1;
-        let signalled = number == args.iterations || number % u64::from(args.signal_every()) == 0;
+        let signalled = number == args.iterations || number.is_multiple_of(args.signal_every().into());
         Ok(if signalled { request } else { request.unsignalled() })
     }
 
