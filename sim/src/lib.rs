@@ -7,6 +7,7 @@ mod device;
 pub mod emulated;
 pub mod engine;
 pub mod exercise;
+pub mod hardware;
 pub mod lab;
 pub mod limit;
 pub mod link;

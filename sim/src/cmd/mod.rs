@@ -7,9 +7,12 @@ mod end;
 pub mod nic;
 pub mod options;
 pub mod perf;
+pub mod program;
 pub mod registers;
 pub mod rping;
 pub mod switch;
+pub mod synth;
+pub mod verilog;
 pub mod vfio_user;
 
 use clap::{Parser, Subcommand};
@@ -38,6 +41,9 @@ enum Command {
     Registers(registers::Args),
     VfioUser(vfio_user::Args),
     Cu(cu::Args),
+    Verilog(verilog::Args),
+    Synth(synth::Args),
+    Program(program::Args),
 }
 
 /// Do what the command line says.
@@ -72,5 +78,8 @@ fn run(command: &mut Command) -> Result<(), CommandError> {
         Command::Registers(args) => registers::run(args),
         Command::VfioUser(args) => vfio_user::run(args),
         Command::Cu(args) => cu::run(args),
+        Command::Verilog(args) => verilog::run(args),
+        Command::Synth(args) => synth::run(args),
+        Command::Program(args) => program::run(args),
     }
 }

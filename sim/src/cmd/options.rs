@@ -330,6 +330,20 @@ pub enum CommandError {
     /// Output.
     #[error("cannot write: {0}")]
     Output(#[from] std::io::Error),
+    /// A file.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A synthesis tool.
+    #[error(transparent)]
+    Flow(#[from] ironwarp_hdl::flow::FlowError),
+    /// The sequencer's program.
+    #[error(transparent)]
+    Program(#[from] ironwarp_micro::asm::AsmError),
     /// What was asked for cannot be done, or something went wrong that is said in words.
     #[error("{0}")]
     Failed(String),
