@@ -81,7 +81,7 @@ fn register_accesses_are_in_order_one_at_a_time_and_repeated_until_they_are_answ
     bench.link.write(2, 0x1004, 7);
     let ticket = bench.link.read(2, 0x20);
     let write = (ToDevice::RegisterWrite { offset: 0x1004, value: 7 }, 4);
-    assert_eq!(bench.sent(), [write.clone()]);
+    assert_eq!(bench.sent(), std::slice::from_ref(&write));
     bench.link.advance(2 + PATIENCE.silence);
     assert_eq!(bench.sent(), [(ToDevice::Poll, 0)]);
     bench.link.advance(2 + PATIENCE.answer);

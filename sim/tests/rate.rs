@@ -65,7 +65,7 @@ impl Bench {
     }
 
     fn counter(&self, node: usize, counter: Counter) -> u64 {
-        self.lab.hosts[node].counters().unwrap().get(counter).into()
+        self.lab.hosts[node].counters().unwrap().get(counter)
     }
 }
 

@@ -326,6 +326,9 @@ fn small_write(n: u32, at: u64) -> VecDeque<u32> {
     write_of(n, 8, 0x105, at)
 }
 
+/// A packet of the walker, by the number of the Write.
+type Made<'a> = &'a dyn Fn(u32) -> VecDeque<u32>;
+
 /// A bench with region 0x105, 4 KiB from 0xffff_fff0 on.
 fn with_region() -> Bench {
     let mut bench = Bench::new();
@@ -354,7 +357,7 @@ fn what_is_not_like_the_writes_before_is_judged_as_ever() {
         packet
     };
     // What comes between good ones, and the error that it leads to, or the bytes that it places.
-    let odd: [(&dyn Fn(u32) -> VecDeque<u32>, Result<u32, E>); 11] = [
+    let odd: [(Made, Result<u32, E>); 11] = [
         (&|n| write_of(n, 9, 0x105, BASE), Ok(9)),
         (&|n| write_of(n, 0, 0x105, BASE), Ok(0)),
         (&|n| with(n, &|p| p[4] &= !(1 << 22)), Ok(8)),

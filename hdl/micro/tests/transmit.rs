@@ -667,7 +667,7 @@ fn a_run_goes_over_the_end_of_the_ring_and_of_the_indices() {
         let mut other = at_index(0);
         other.post(&entries);
         assert_eq!(segment, other.segment(1000, 1448, false).unwrap().0, "index {index}");
-        assert_eq!(bench.word(c::SQ) & 0xffff, index + 23 & 0xffff);
+        assert_eq!(bench.word(c::SQ) & 0xffff, (index + 23) & 0xffff);
         assert_eq!(bench.word(c::WORKS), 3 << 8, "two that are signalled, and the rest");
     }
 }
