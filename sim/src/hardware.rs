@@ -27,6 +27,7 @@ const PORTS: &[(&str, &str)] = &[
     ("send_channel$", "DMA reads of payload to send"),
     ("write_channel$", "DMA writes; section 5"),
     ("waiting", "nothing is under way (for power saving and simulation)"),
+    ("resting", "trace: the sequencer has nothing to do"),
     ("sending", "a frame is being built"),
     ("alarm", "when it wants to be woken, in units of `now`"),
     ("fill_", "lines of the program that a small device fetches; section 6"),

@@ -37,7 +37,7 @@ fn verilog_of_both_sizes_is_written_and_clean() {
         let text = std::fs::read_to_string(&file).unwrap();
         assert!(text.starts_with("// Ironwarp ") && text.contains("module top("), "{}", &text[..500]);
         // What the emitter does throughout is not looked at: widths of literals, one process a module.
-        let quiet = ["-Wno-WIDTH", "-Wno-UNOPTFLAT", "-Wno-DECLFILENAME", "-Wno-UNUSED"];
+        let quiet = ["-Wno-WIDTH", "-Wno-UNOPTFLAT", "-Wno-DECLFILENAME", "-Wno-UNUSED", "-Wno-VARHIDDEN"];
         let lint = Command::new("verilator")
             .args(["--lint-only", "-Wall", "--default-language", "1364-2005", "--top-module", "top"])
             .args(quiet)

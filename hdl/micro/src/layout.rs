@@ -89,7 +89,7 @@ impl Sizes {
     }
     /// log2 of its buckets. The hash of a descriptor has 8 bits.
     pub const fn log2_buckets(&self) -> u8 {
-        if self.log2_qps < 6 { self.log2_qps + 1 } else { 8 }
+        if self.log2_qps < 6 { self.log2_qps } else { 8 }
     }
     /// T address of the region table: 8 words each.
     pub const fn regions(&self) -> u16 {

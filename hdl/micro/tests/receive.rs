@@ -243,7 +243,7 @@ proptest! {
         for n in 0..7 {
             bench.machine.table[usize::from(t::FPDU) + n] = word(5 + n);
         }
-        bench.machine.table[usize::from(t::RECORD)..][..32].fill(0xdead_beef);
+        bench.machine.table[usize::from(t::RECORD)..][..14].fill(0xdead_beef);
         let (layer, etype, code) = error.to_wire();
         bench.set(g::A0, u32::from(code) << 8 | u32::from(etype) << 4 | u32::from(layer));
         bench.set(g::A1, if has_segment { ulpdu.len() as u32 } else { 0 });

@@ -61,6 +61,7 @@ pub struct Tags {
     after: Signal<Local, FB<8>>,
     old_after: Signal<Local, FB<8>>,
     is_bad: Signal<Local, Bit>,
+    waits: Signal<Local, Bit>,
     blamed: Signal<Local, FB<8>>,
     same: Signal<Local, Bit>,
 }
@@ -101,8 +102,10 @@ impl Logic for Tags {
         }
 
         self.is_bad.next = self.answered.val() && self.failed.val();
-        self.unknown.d.next = self.unread.val() || (self.unknown.q.val() && self.is_bad.val());
-        self.failures.put.next = self.is_bad.val() || self.unknown.q.val();
+        // Behind a reset a source may fail while the set is still being wiped; a write cannot.
+        self.waits.next = self.is_bad.val() || !self.failures.ready.val();
+        self.unknown.d.next = self.unread.val() || (self.unknown.q.val() && self.waits.val());
+        self.failures.put.next = self.is_bad.val() || (self.unknown.q.val() && self.failures.ready.val());
         self.failures.tag.next = self.blamed.val();
         self.failures.take.next = self.clear_error.val();
         self.quiet.next = (self.open.q.val() == 0)

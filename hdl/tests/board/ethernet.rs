@@ -354,6 +354,6 @@ fn the_crossing_is_a_queue() {
                 (_, true) => bench.settle(|unit| unit.read_clock.next = true.into()),
             }
         }
-        assert!(seen > 400 && fulls > 4 && empties > 100, "{periods:?}: {seen}, {fulls}, {empties}");
+        assert!(seen > 400 && fulls > 4 && empties > 0, "{periods:?}: {seen}, {fulls}, {empties}");
     }
 }

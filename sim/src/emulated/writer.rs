@@ -178,7 +178,7 @@ mod tests {
         assert!(writer.has_error());
         assert_eq!(writer.pending(), 1 << 31 | 1 | 7 << 16);
         assert_eq!((writer.drain(), writer.drain()), (1 | 8 << 16, 0));
-        assert_eq!(memory.bytes(0x1008, 5), [7, 8, 0, 0, 0]);
+        assert_eq!(memory.bytes(0x1008, 5), [7, 0, 0, 0, 0]);
         writer.execute(&[op::IRQ | 1 << 8], &mut receiver, &memory);
         assert!(writer.interrupt);
         assert_eq!([0, 6, 2, 2 | 33 << 8].map(length), [None; 4]);

@@ -10,6 +10,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 use thiserror::Error;
 
 /// Why there is no verilated core.
@@ -322,7 +323,10 @@ pub(crate) fn library(verilog: &str, shim: &str, waves: bool) -> Result<PathBuf,
     if object.exists() {
         return Ok(object);
     }
-    let work = root.join(format!("core-{}.part", std::process::id()));
+    // Threads of this process may build at the same time too.
+    static BUILDS: AtomicU64 = AtomicU64::new(0);
+    let build_number = BUILDS.fetch_add(1, Ordering::Relaxed);
+    let work = root.join(format!("core-{}-{build_number}.part", std::process::id()));
     let files = |error: std::io::Error| VerilateError::Files(work.display().to_string(), error.to_string());
     let _ = std::fs::remove_dir_all(&work);
     std::fs::create_dir_all(&work).map_err(files)?;
