@@ -59,7 +59,7 @@ pub fn open_transport(name: &DeviceName) -> Result<Arc<dyn Transport>, OpenDevic
 /// use ironwarp_proto::wire::eth::MacAddr;
 /// let config = ContextConfig::new(MacAddr([2, 0x1a, 0xce, 0, 0, 1]), [10, 9, 0, 1].into());
 /// let context = ironwarp_sim::open_device(&"model".parse()?, config)?;
-/// assert!(context.attributes().queue_pairs >= 64);
+/// assert_eq!(context.attributes().max_qp, 64);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn open_device(name: &DeviceName, config: ContextConfig) -> Result<Context, OpenDeviceError> {
