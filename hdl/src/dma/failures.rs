@@ -33,7 +33,7 @@ enum State {
 ///
 /// **Latency** 2 cycles a tag until one is found. **Throughput** a failure a cycle; 2^`A` + 1 cycles after a reset.
 ///
-/// **Area** on the HX8K: one block RAM; docs/area.md.
+/// **Area** on the HX8K: one block RAM; its logic is not measured alone.
 #[derive(LogicBlock)]
 pub struct Failures<const A: usize> {
     /// Rising edge.
