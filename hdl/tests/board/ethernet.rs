@@ -354,6 +354,8 @@ fn the_crossing_is_a_queue() {
                 (_, true) => bench.settle(|unit| unit.read_clock.next = true.into()),
             }
         }
-        assert!(seen > 400 && fulls > 4 && empties > 0, "{periods:?}: {seen}, {fulls}, {empties}");
+        // A reader that is much slower hardly ever finds nothing.
+        let least = if periods[1] > 4 * periods[0] { 0 } else { 100 };
+        assert!(seen > 400 && fulls > 4 && empties > least, "{periods:?}: {seen}, {fulls}, {empties}");
     }
 }
