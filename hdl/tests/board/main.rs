@@ -7,3 +7,4 @@ mod bridge;
 mod common;
 mod coverage;
 mod ethernet;
+mod gigabit;
