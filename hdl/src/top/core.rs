@@ -194,7 +194,7 @@ impl<
             reader: Reader::shared(128, 128, 32),
             requests: Requests::shared(page, 0, 32),
             writes: Packets::shared(0, 128, 1),
-            transmit: TxEngine::shared(frame_max, frames_max, 128, 128),
+            transmit: TxEngine::shared(frame_max, frames_max, 128, 128).serial(),
         })
     }
 
