@@ -123,6 +123,18 @@ pub struct Writer<const A: usize> {
 }
 
 impl<const A: usize> Writer<A> {
+    /// For the tags of a device of 4 QPs: see [`Tags`].
+    pub fn few_tags(mut self) -> Self {
+        self.tags = Tags::few();
+        self
+    }
+
+    /// A byte a cycle, where bytes have to be turned.
+    pub fn serial(mut self) -> Self {
+        self.fetch = self.fetch.serial();
+        self
+    }
+
     /// With host addresses of 32 bits: see [`Bursts`].
     pub fn narrow(mut self) -> Self {
         self.fetch = self.fetch.narrow();

@@ -63,6 +63,7 @@ pub struct TxEngine<const C: usize, const N: usize> {
     cut: Cut,
     bytes: Serial,
     is_serial: Constant<Bit>,
+    is_few: Constant<Bit>,
     ring: TxRing<N>,
     frames_max: Constant<FB<8>>,
     errors: Fifo<2, 16>,
@@ -108,6 +109,7 @@ impl<const C: usize, const N: usize> TxEngine<C, N> {
             cut: Cut::default(),
             bytes: Serial::default(),
             is_serial: Constant::new(false),
+            is_few: Constant::new(false),
             ring: TxRing::new(frame_max),
             frames_max: Constant::new(FB::new(frames_max.into())),
             errors: Fifo::default(),
@@ -122,6 +124,13 @@ impl<const C: usize, const N: usize> TxEngine<C, N> {
     /// A byte a cycle.
     pub fn serial(mut self) -> Self {
         self.is_serial = Constant::new(true);
+        self
+    }
+
+    /// For the tags of a device of 4 QPs only: 0 to 3, 0x7e, 0x7f. See [`Tags`](crate::dma).
+    pub fn few_tags(mut self) -> Self {
+        self.is_few = Constant::new(true);
+        self.ring = self.ring.tagged(7);
         self
     }
 
@@ -213,5 +222,8 @@ impl<const C: usize, const N: usize> Logic for TxEngine<C, N> {
         self.errors.read.next = self.error_take.val() && !self.errors.empty.val();
         self.error.next = !self.errors.empty.val();
         self.error_tag.next = self.errors.data_out.val();
+        if self.is_few.val() && self.errors.data_out.val().get_bit(2) {
+            self.error_tag.next = self.errors.data_out.val() | 0x78;
+        }
     }
 }

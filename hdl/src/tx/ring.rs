@@ -80,6 +80,7 @@ pub struct TxRing<const N: usize> {
     limit: Constant<FB<N>>,
     limit_two: Constant<FB<N>>,
     can_two: Constant<Bit>,
+    tag_mask: Constant<FB<16>>,
     state: DFF<Write>,
     reading: DFF<Read>,
     committed: DFF<FB<N>>,
@@ -165,6 +166,7 @@ impl<const N: usize> TxRing<N> {
             limit: Constant::new(FB::new((size - largest) as u64)),
             limit_two: Constant::new(FB::new(limit_two as u64)),
             can_two: Constant::new(can_two),
+            tag_mask: Constant::new(FB::new(0xffff)),
             state: DFF::default(),
             reading: DFF::default(),
             committed: DFF::default(),
@@ -212,6 +214,12 @@ impl<const N: usize> TxRing<N> {
             ends: Signal::default(),
             spans: DFF::default(),
         }
+    }
+
+    /// With only these bits of the tags.
+    pub fn tagged(mut self, bits: u16) -> Self {
+        self.tag_mask = Constant::new(FB::new(bits.into()));
+        self
     }
 }
 
@@ -275,7 +283,7 @@ impl<const N: usize> Logic for TxRing<N> {
                 if self.source.valid.val() && (self.source.kind.val() == 1) {
                     self.is_raw.d.next = self.source.data.val().get_bit(4);
                     self.is_inject.d.next = self.source.data.val().get_bit(5);
-                    self.frame_tag.d.next = self.source.data.val().get_bits::<16>(16);
+                    self.frame_tag.d.next = self.source.data.val().get_bits::<16>(16) & self.tag_mask.val();
                     self.write.d.next = self.base.val();
                     self.index.d.next = 0.into();
                     self.spans.d.next = 1.into();
