@@ -8,7 +8,7 @@ use ironwarp_hdl::align::Rotator;
 use ironwarp_hdl::bridge::{Baud, Bridge};
 use ironwarp_hdl::crc::Crc32c;
 use ironwarp_hdl::dma::{Failures, Fetch, Reader, Writer};
-use ironwarp_hdl::flow::{Design, FlowError, Netlist, Packed, Routed, run, statistics};
+use ironwarp_hdl::flow::{Design, FlowError, Netlist, Packed, Routed, run, statistics, synthesis};
 use ironwarp_hdl::host::Requests;
 use ironwarp_hdl::mac::{Crc32x8, Ethernet, GigabitEthernet};
 use ironwarp_hdl::mem::{FLASH_BASE, Fifo, Flash, Packets};
@@ -102,8 +102,8 @@ fn write(folder: &Path, file: &str, text: &str) -> Result<(), FlowError> {
 /// The row of a block.
 fn row(design: &Design, folder: &Path, quick: bool) -> Result<String, FlowError> {
     write(folder, "top.v", &design.verilog)?;
-    let script = "read_verilog top.v; synth_ice40 -top top -json top.json; tee -q -o stat.txt stat";
-    let cells = whole(folder, script)?.cells("top");
+    let script = synthesis(folder, "top.v", "top", "-json top.json")? + "; tee -q -o stat.txt stat";
+    let cells = whole(folder, &script)?.cells("top");
     // The largest package has 206 pins; packing does not count them.
     let files = ["--hx8k", "--package", "ct256", "--json", "top.json", "--pack-only"];
     let packed = Packed::parse(&run(folder, "nextpnr-ice40", &files)?)?;
@@ -120,8 +120,8 @@ fn row(design: &Design, folder: &Path, quick: bool) -> Result<String, FlowError>
 /// MHz, a seed each; `-` where the router finds no way or the part is too small.
 fn frequencies(design: &Design, folder: &Path) -> Result<Vec<String>, FlowError> {
     write(folder, "framed.v", &design.framed())?;
-    let script = "read_verilog top.v framed.v; synth_ice40 -top framed -json framed.json";
-    run(folder, "yosys", &["-q", "-p", script])?;
+    let script = synthesis(folder, "top.v framed.v", "framed", "-json framed.json")?;
+    run(folder, "yosys", &["-q", "-p", &script])?;
     let seed = |seed: &&str| {
         let device = ["--hx8k", "--package", "cb132", "--freq", TARGET_MHZ, "--seed", seed];
         // A missed target is a figure here, not a failure.

@@ -9,10 +9,6 @@ use std::collections::BTreeSet;
 const TAGS: usize = 1 << 4;
 type Small = Failures<4>;
 
-fn bench() -> Bench<Small> {
-    Bench::new(Small::default(), |u| &mut u.clock)
-}
-
 /// Put tags and take what is told, at random; returns the number told.
 fn run(bench: &mut Bench<Small>, seed: u64, cycles: usize) -> usize {
     let random = &mut random(seed);
@@ -58,8 +54,11 @@ fn run(bench: &mut Bench<Small>, seed: u64, cycles: usize) -> usize {
 
 #[test]
 fn every_tag_that_failed_is_told() {
-    let told: usize = (0..20).map(|seed| run(&mut bench(), seed, 2000)).sum();
-    assert!(told > 1000, "{told} told");
+    for form in [Small::default, Small::few] {
+        let bench = || Bench::new(form(), |u: &mut Small| &mut u.clock);
+        let told: usize = (0..20).map(|seed| run(&mut bench(), seed, 2000)).sum();
+        assert!(told > 1000, "{told} told");
+    }
 }
 
 /// Shown in docs/coverage.md.
@@ -80,21 +79,26 @@ pub const SITUATIONS: &[Situation<Small>] = &[
 
 #[test]
 fn every_situation_occurs() {
-    let mut bench = bench().covering(SITUATIONS);
-    for seed in 0..8 {
-        run(&mut bench, seed, 2000);
+    for bench in [Small::default(), Small::few()].map(|block| Bench::new(block, |u| &mut u.clock)) {
+        let mut bench = bench.covering(SITUATIONS);
+        for seed in 0..8 {
+            run(&mut bench, seed, 2000);
+        }
+        bench.check_coverage();
     }
-    bench.check_coverage();
 }
 
 #[test]
 fn like_its_verilog() {
-    let Some(mut bench) = Bench::with_verilog("failures", Small::default(), |u| &mut u.clock) else { return };
-    run(&mut bench, 100, 30_000);
-    println!("failures: {} cycles, 0 mismatches", bench.cycles());
+    for (name, block) in [("failures", Small::default()), ("failures-few", Small::few())] {
+        let Some(mut bench) = Bench::with_verilog(name, block, |u| &mut u.clock) else { return };
+        run(&mut bench, 100, 30_000);
+        println!("{name}: {} cycles, 0 mismatches", bench.cycles());
+    }
 }
 
 #[test]
 fn synthesises() {
     check_synthesis("failures", Failures::<8>::default());
+    check_synthesis("failures-few", Failures::<8>::few());
 }

@@ -140,6 +140,11 @@ proptest! {
     fn they_come_from_anywhere_in_any_lane(seed: u64, count in 1usize..20, pace in 1usize..5) {
         run(&mut Bench::new(Small::default(), |u| &mut u.clock), seed, count, pace);
     }
+
+    #[test]
+    fn they_come_so_a_byte_at_a_time(seed: u64, count in 1usize..20, pace in 1usize..5) {
+        run(&mut Bench::new(Small::default().serial(), |u| &mut u.clock), seed, count, pace);
+    }
 }
 
 fn begins(u: &Small) -> bool {
@@ -175,25 +180,39 @@ pub const SITUATIONS: &[Situation<Small>] = &[
 
 #[test]
 fn every_situation_occurs() {
-    let mut bench = Bench::new(Small::default(), |u| &mut u.clock).covering(SITUATIONS);
-    for seed in 1..20 {
-        run(&mut bench, seed, 30, 1 + seed as usize % 4);
+    for bench in
+        [Small::default(), Small::default().serial()].map(|block| Bench::new(block, |u| &mut u.clock))
+    {
+        let mut bench = bench.covering(SITUATIONS);
+        for seed in 1..20 {
+            run(&mut bench, seed, 30, 1 + seed as usize % 4);
+        }
+        bench.check_coverage();
     }
-    bench.check_coverage();
 }
 
 #[test]
 fn like_its_verilog() {
-    let Some(mut bench) = Bench::with_verilog("fetch", Small::default(), |u| &mut u.clock) else { return };
+    verilog("fetch", Small::default());
+}
+
+#[test]
+fn serial_like_its_verilog() {
+    verilog("fetch-serial", Small::default().serial());
+}
+
+fn verilog(name: &str, block: Small) {
+    let Some(mut bench) = Bench::with_verilog(name, block, |u| &mut u.clock) else { return };
     let mut seed = 0;
     while bench.cycles() < 30_000 {
         seed += 1;
         run(&mut bench, seed, 30, 1 + seed as usize % 4);
     }
-    println!("fetch: {} cycles, 0 mismatches", bench.cycles());
+    println!("{name}: {} cycles, 0 mismatches", bench.cycles());
 }
 
 #[test]
 fn synthesises() {
     check_synthesis("fetch", Fetch::<13>::default());
+    check_synthesis("fetch-serial", Fetch::<13>::default().serial());
 }

@@ -203,6 +203,11 @@ fn bench() -> Bench<Small> {
     Bench::new(Small::default(), |u| &mut u.clock)
 }
 
+/// A byte at a time.
+fn serial() -> Bench<Small> {
+    Bench::new(Small::default().serial(), |u| &mut u.clock)
+}
+
 /// How many packets of each code there are.
 fn codes(stretches: &[Stretch]) -> [usize; 5] {
     let mut codes = [0; 5];
@@ -215,6 +220,7 @@ fn every_code_is_met_often() {
     let mut r = random(3);
     let stretches: Vec<_> = (0..800).map(|_| some_stretch(&mut r, 3000)).collect();
     run(&mut bench(), &stretches, 1, 5);
+    run(&mut serial(), &stretches, 1, 5);
     let codes = codes(&stretches);
     assert!(codes.iter().all(|count| *count > 8), "{codes:?}");
 }
@@ -253,6 +259,7 @@ fn a_stretch_may_be_cut_anywhere() {
     };
     let stretches: Vec<_> = (0..=whole.len()).map(cut).collect();
     run(&mut bench(), &stretches, 1, 1);
+    run(&mut serial(), &stretches, 1, 1);
 }
 
 #[test]
@@ -263,12 +270,17 @@ fn the_longest_fpdu_comes_from_host_memory() {
     assert!(bytes.len() < 4 * 65_536 && bytes.len() > 65_000);
     let stretch =
         Stretch { bytes, markers: true, crc: true, host: true, phase: MarkerPhase::at(8), place: 6 };
-    run(&mut bench(), &[stretch], 1, 1);
+    run(&mut bench(), std::slice::from_ref(&stretch), 1, 1);
+    run(&mut serial(), &[stretch], 1, 1);
 }
 
 #[test]
 fn what_cannot_be_read_has_a_bad_crc_even_where_none_is_checked() {
-    let mut bench = bench();
+    unreadable(bench());
+    unreadable(serial());
+}
+
+fn unreadable(mut bench: Bench<Small>) {
     let mut memory = Memory::default();
     memory.remove_page(BASE + 4096);
     // The length field is there, the FPDU goes on into the page that is not.
@@ -304,6 +316,7 @@ proptest! {
         let mut r = random(seed);
         let stretches: Vec<_> = (0..count).map(|_| some_stretch(&mut r, 2500)).collect();
         run(&mut bench(), &stretches, pace, seed);
+        run(&mut serial(), &stretches, pace, seed);
     }
 }
 
@@ -361,21 +374,32 @@ pub const SITUATIONS: &[Situation<Small>] = &[
 
 #[test]
 fn every_situation_occurs() {
-    let mut bench = bench().covering(SITUATIONS);
-    let mut r = random(3);
-    for seed in 0..60 {
-        let stretches: Vec<_> = (0..12).map(|_| some_stretch(&mut r, 3000)).collect();
-        for stretch in &stretches {
-            tell(&mut bench, stretch);
+    for bench in [bench(), serial()] {
+        let mut bench = bench.covering(SITUATIONS);
+        let mut r = random(3);
+        for seed in 0..60 {
+            let stretches: Vec<_> = (0..12).map(|_| some_stretch(&mut r, 3000)).collect();
+            for stretch in &stretches {
+                tell(&mut bench, stretch);
+            }
+            run(&mut bench, &stretches, 1 + seed as usize % 3, seed);
         }
-        run(&mut bench, &stretches, 1 + seed as usize % 3, seed);
+        bench.check_coverage();
     }
-    bench.check_coverage();
 }
 
 #[test]
 fn like_its_verilog() {
-    let Some(mut bench) = Bench::with_verilog("walk", Small::default(), |u| &mut u.clock) else { return };
+    verilog("walk", Small::default());
+}
+
+#[test]
+fn serial_like_its_verilog() {
+    verilog("walk-serial", Small::default().serial());
+}
+
+fn verilog(name: &str, block: Small) {
+    let Some(mut bench) = Bench::with_verilog(name, block, |u| &mut u.clock) else { return };
     let mut seed = 100;
     while bench.cycles() < 30_000 {
         seed += 1;
@@ -383,10 +407,11 @@ fn like_its_verilog() {
         let stretches: Vec<_> = (0..5).map(|_| some_stretch(&mut r, 2500)).collect();
         run(&mut bench, &stretches, 1 + r.below(3), seed);
     }
-    println!("walk: {} cycles, 0 mismatches", bench.cycles());
+    println!("{name}: {} cycles, 0 mismatches", bench.cycles());
 }
 
 #[test]
 fn synthesises() {
     check_synthesis("walk", Walk::<13>::default());
+    check_synthesis("walk-serial", Walk::<13>::default().serial());
 }

@@ -10,6 +10,8 @@ use std::collections::{BTreeSet, HashMap};
 /// A ring of 1024 words.
 type Small = Writer<10>;
 const RING: usize = 4096;
+/// Tags that every form knows.
+const TAGS: [u8; 5] = [0, 3, 0x7f, 0x80, 0x87];
 /// Where the sources are in host memory, and where everything is written to.
 const FROM: u64 = 0x3_0000_0000;
 const TO: u64 = 0xffff_fffe_ffff_0000;
@@ -123,7 +125,7 @@ impl Golden {
     fn command(&mut self, r: &mut Random, batch: &mut Batch) {
         match r.below(8) {
             0 => {
-                self.tag = [0, 0x11, 0x7f, 0x80, 0xff][r.below(5)];
+                self.tag = TAGS[r.below(TAGS.len())];
                 batch.words.push(5 | u32::from(self.tag) << 16);
             }
             1 => {
@@ -256,6 +258,11 @@ fn bench() -> Bench<Small> {
     Bench::new(Small::default(), |u| &mut u.clock)
 }
 
+/// As in a small device.
+fn serial() -> Small {
+    Small::default().serial().few_tags()
+}
+
 #[test]
 fn a_full_size_segment_is_placed_at_one_word_a_cycle() {
     let mut bench = bench();
@@ -297,6 +304,11 @@ proptest! {
     fn any_commands_leave_what_they_should(seed: u64, batches in 1usize..8, pace in 1usize..5) {
         run(&mut bench(), seed, batches, pace);
     }
+
+    #[test]
+    fn a_byte_at_a_time_too(seed: u64, batches in 1usize..8, pace in 1usize..5) {
+        run(&mut Bench::new(serial(), |u| &mut u.clock), seed, batches, pace);
+    }
 }
 
 /// Shown in docs/coverage.md.
@@ -333,25 +345,37 @@ pub const SITUATIONS: &[Situation<Small>] = &[
 
 #[test]
 fn every_situation_occurs() {
-    let mut bench = bench().covering(SITUATIONS);
-    for seed in 200..216 {
-        run(&mut bench, seed, 4, 1 + seed as usize % 4);
+    for bench in [bench(), Bench::new(serial(), |u| &mut u.clock)] {
+        let mut bench = bench.covering(SITUATIONS);
+        for seed in 200..216 {
+            run(&mut bench, seed, 4, 1 + seed as usize % 4);
+        }
+        bench.check_coverage();
     }
-    bench.check_coverage();
 }
 
 #[test]
 fn like_its_verilog() {
-    let Some(mut bench) = Bench::with_verilog("writer", Small::default(), |u| &mut u.clock) else { return };
+    verilog("writer", Small::default());
+}
+
+#[test]
+fn serial_like_its_verilog() {
+    verilog("writer-serial", serial());
+}
+
+fn verilog(name: &str, block: Small) {
+    let Some(mut bench) = Bench::with_verilog(name, block, |u| &mut u.clock) else { return };
     let mut seed = 200;
     while bench.cycles() < 30_000 {
         seed += 1;
         run(&mut bench, seed, 4, 1 + seed as usize % 4);
     }
-    println!("writer: {} cycles, 0 mismatches", bench.cycles());
+    println!("{name}: {} cycles, 0 mismatches", bench.cycles());
 }
 
 #[test]
 fn synthesises() {
     check_synthesis("writer", Writer::<13>::default());
+    check_synthesis("writer-serial", Writer::<13>::default().serial().few_tags());
 }
