@@ -7,9 +7,10 @@
 use ironwarp_hdl::align::{Rotator, SerialRotator};
 use ironwarp_hdl::bridge::{Baud, Bridge};
 use ironwarp_hdl::crc::{Crc32c, Crc32cBytes};
-use ironwarp_hdl::dma::{Fetch, Reader, Writer};
+use ironwarp_hdl::dma::{Failures, Fetch, Reader, Writer};
 use ironwarp_hdl::flow::{Design, FlowError, Netlist, Packed, Routed, run, statistics, synthesis};
 use ironwarp_hdl::host::Requests;
+use ironwarp_hdl::mac::{Crc32x8, Ethernet, GigabitEthernet};
 use ironwarp_hdl::mem::{FLASH_BASE, Fifo, Flash, Packets};
 use ironwarp_hdl::mpa::{Markers, Walk};
 use ironwarp_hdl::rx::{Arbiter, Parse, Receive};
@@ -40,6 +41,7 @@ const BLOCKS: &[Maker] = &[
     ("rx/parse", |name| Design::new(name, Parse::<9>::default())),
     ("rx/receive", |name| Design::new(name, Receive::<9, 8>::default())),
     ("mpa/walk", |name| Design::new(name, Walk::<9>::default().narrow().serial())),
+    ("dma/failures", |name| Design::new(name, Failures::<8>::few())),
     ("dma/fetch", |name| Design::new(name, Fetch::<9>::default().narrow().serial())),
     ("dma/reader", |name| Design::new(name, Reader::default().narrow())),
     ("dma/writer", |name| Design::new(name, Writer::<9>::default().narrow().serial().few_tags())),
@@ -49,6 +51,10 @@ const BLOCKS: &[Maker] = &[
     ("tx/serial", |name| Design::new(name, Serial::default())),
     ("tx/ring", |name| Design::new(name, TxRing::<9>::new(FRAME_MAX).tagged(7))),
     ("tx/engine", |name| Design::new(name, TxEngine::<6, 9>::new(FRAME_MAX, 3).narrow().serial().few_tags())),
+    ("mac/ethernet", |name| Design::new(name, Ethernet::default())),
+    ("mac/crc32x8", |name| Design::new(name, Crc32x8::default())),
+    // Not in small: for parts with a gigabit PHY.
+    ("mac/gigabit", |name| Design::new(name, GigabitEthernet::new(1518))),
     // 12 Mbaud from 31.25 MHz.
     ("bridge/engine", |name| Design::new(name, Bridge::<10>::new(Baud::new(31_250_000, 12_000_000)))),
     ("host/requests", |name| Design::new(name, Requests::new(12))),

@@ -1,5 +1,6 @@
 //! The set of tags that failed.
 
+use crate::common::coverage::{Situation, now, then};
 use crate::common::{Bench, check_synthesis, random};
 use ironwarp_hdl::dma::Failures;
 use ironwarp_hdl::fb::FB;
@@ -58,6 +59,31 @@ fn every_tag_that_failed_is_told() {
         let told: usize = (0..20).map(|seed| run(&mut bench(), seed, 2000)).sum();
         assert!(told > 1000, "{told} told");
     }
+}
+
+/// Shown in docs/coverage.md.
+pub const SITUATIONS: &[Situation<Small>] = &[
+    now("a tag fails", |u| u.put.val()),
+    now("a tag fails while another is told", |u| {
+        u.put.val() && u.found.val() && u.tag.val() != u.which.val()
+    }),
+    now("the tag fails that is told", |u| u.put.val() && u.found.val() && u.tag.val() == u.which.val()),
+    now("it fails again in the cycle in which it is taken", |u| {
+        u.put.val() && u.found.val() && u.take.val() && u.tag.val() == u.which.val()
+    }),
+    then("it fails again in the cycle after", |u| u.found.val() && u.take.val(), |u| u.put.val()),
+    now("one is told, and nobody takes it", |u| u.found.val() && !u.take.val()),
+    now("all are told", |u| u.settled.val() && !u.found.val() && u.ready.val()),
+    now("the set is wiped after a reset", |u| !u.ready.val() && !u.reset.val()),
+];
+
+#[test]
+fn every_situation_occurs() {
+    let mut bench = Bench::new(Small::default(), |u| &mut u.clock).covering(SITUATIONS);
+    for seed in 0..8 {
+        run(&mut bench, seed, 2000);
+    }
+    bench.check_coverage();
 }
 
 #[test]
