@@ -54,7 +54,7 @@ pub struct StoreSlave {
 ///
 /// **Interface.** `write` puts `data_in` into word `slot` of the packet under way. `commit` says that this is all
 /// of it and how many words it has; it may come with its last `write`. 0 in a cycle without. What was written behind
-/// a committed length is forgotten. `room`: a packet of `L` words, the most there may be, fits; look before its first `write`. There are 2^`A` words of `D` bits.
+/// a committed length is forgotten. `room`: a packet of `L` words, the most there may be, fits; look before its first `write`. There are 2^`A` words of `D` bits, one of which is never used.
 /// The other end is a queue of words: `word` while `valid`, taken with `ready`. `level`: words that are complete and not taken.
 ///
 /// **Two forms.** The memory is its own ([`Default`]), or a part of one that several queues use in turns, behind `store` ([`Packets::shared`]). Then `write` and
@@ -104,7 +104,9 @@ pub struct Packets<const A: usize, const D: usize, const L: usize> {
     seen: DFF<Bit>,
     free: DFF<Bit>,
     next_head: Signal<Local, FB<A>>,
+    next_tail: Signal<Local, FB<A>>,
     at: Signal<Local, FB<A>>,
+    after: Signal<Local, FB<A>>,
     used: Signal<Local, FB<A>>,
     shows: Signal<Local, Bit>,
     turn: Signal<Local, Bit>,
@@ -126,7 +128,7 @@ impl<const A: usize, const D: usize, const L: usize> Packets<A, D, L> {
     /// In `words` words of a memory of 256, from `base` on, for packets of up to `most` words.
     ///
     /// # Panics
-    /// If there is no such part of it, or it does not hold two packets: the design is wrong then.
+    /// If there is no such part of it, or it does not hold a packet: the design is wrong then.
     pub fn shared(base: usize, words: usize, most: usize) -> Self {
         assert!(
             words.is_power_of_two() && base.is_multiple_of(words) && base + words <= 256 && words <= 1 << A,
@@ -137,8 +139,8 @@ impl<const A: usize, const D: usize, const L: usize> Packets<A, D, L> {
 
     fn form(own: bool, base: usize, words: usize, most: usize) -> Self {
         assert!(
-            most < 128 && 2 * most < words && D <= 32,
-            "{words} words of {D} bits for packets of {most}: two must fit, and 127 words of 32 bits are the most"
+            most < 128 && most < words && D <= 32,
+            "{words} words of {D} bits for packets of {most}: one must fit, and 127 words of 32 bits are the most"
         );
         Packets {
             clock: Signal::default(),
@@ -162,12 +164,14 @@ impl<const A: usize, const D: usize, const L: usize> Packets<A, D, L> {
             seen: DFF::default(),
             free: DFF::default(),
             next_head: Signal::default(),
+            next_tail: Signal::default(),
             at: Signal::default(),
+            after: Signal::default(),
             used: Signal::default(),
             shows: Signal::default(),
             turn: Signal::default(),
-            // For the next packet, and for one that is committed in this very cycle.
-            limit: Constant::new(FB::new((words - 2 * most) as u64)),
+            // With one packet more, a word stays free: a full queue is no empty one.
+            limit: Constant::new(FB::new((words - most) as u64)),
             own: Constant::new(own),
             base: Constant::new(FB::cut(base as u64)),
             mask: Constant::new(FB::cut(words as u64 - 1)),
@@ -189,7 +193,8 @@ impl<const A: usize, const D: usize, const L: usize> Logic for Packets<A, D, L> 
         self.store.write_address.next = (bit_cast::<8, A>(self.at.val()) & self.mask.val()) | self.base.val();
         self.store.write_data.next = bit_cast::<32, D>(self.data_in.val());
         self.store.write_enable.next = self.write.val();
-        self.tail.d.next = self.tail.q.val() + bit_cast::<A, 7>(self.commit.val());
+        self.next_tail.next = self.tail.q.val() + bit_cast::<A, 7>(self.commit.val());
+        self.tail.d.next = self.next_tail.val();
 
         self.shows.next = self.there.q.val() && (self.own.val() || self.seen.q.val());
         self.next_head.next = self.head.q.val();
@@ -204,7 +209,8 @@ impl<const A: usize, const D: usize, const L: usize> Logic for Packets<A, D, L> 
         self.seen.d.next = self.turn.val();
 
         self.used.next = self.tail.q.val() - self.head.q.val();
-        self.free.d.next = self.used.val() < self.limit.val();
+        self.after.next = self.next_tail.val() - self.head.q.val();
+        self.free.d.next = self.after.val() < self.limit.val();
         if self.reset.val() {
             self.head.d.next = 0.into();
             self.tail.d.next = 0.into();

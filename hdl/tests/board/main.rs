@@ -6,3 +6,4 @@ mod bridge;
 #[path = "../blocks/common/mod.rs"]
 mod common;
 mod ethernet;
+mod pins;
