@@ -418,6 +418,8 @@ pub mod c {
         /// A receive entry is in use.
         pub const OPEN: u8 = 6;
         pub const PREFER_RESPONSE: u8 = 7;
+        /// The next receive entry was read already: it stands where the open one does.
+        pub const AHEAD: u8 = 8;
         /// The last entries started were whole inline Writes: runs of them may follow.
         pub const RUNS: u8 = 9;
     }

@@ -127,11 +127,6 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
         p.add(T14, T14, 1);
         p.stt(A0, t::COUNTERS, T14);
     });
-    p.routine("count_add", |p| {
-        p.ldt(T14, ZERO, A0);
-        p.add(T14, T14, A1);
-        p.stt(A0, t::COUNTERS, T14);
-    });
     p.routine("dma_fault", |p| {
         p.ldt(T15, ZERO, dev::STICKY);
         p.or(T15, T15, regs::status::DMA_FAULT as u8);

@@ -2,6 +2,7 @@
 
 use super::buffer::{IMMEDIATE, INVALIDATED, RECEIVE, SOLICITED};
 use super::deliver::*;
+use super::receive::{DID, did};
 use crate::asm::*;
 use crate::layout::Sizes;
 use crate::layout::c::{self, fa, fd};
@@ -126,6 +127,7 @@ fn complete(p: &mut Asm, e: &Errors) {
     p.mov(E7, Status::Ok as u8);
     p.call("complete_receive");
     p.goto_if(eq(R0, 0), e.cq_broken);
+    p.or(DID, DID, 1 << did::RECEIVED);
 }
 
 /// A segment of a Send.
