@@ -480,8 +480,8 @@ pub mod t {
     pub const FPDU: u8 = 120;
     /// Transmit part: scratch.
     pub const SAVED: u8 = 133;
-    /// Words of payload of the last run of Writes.
-    pub const RUN_WORDS: u8 = 134;
+    /// Bytes of payload of each of the last run of Writes; 0: not known.
+    pub const RUN_LENGTH: u8 = 134;
     /// Where the rest of the message that is being cut may be read: whose it is (0: not known), host address of its first byte, low and high.
     pub const SOURCE: u8 = 135;
     /// Where the rest of the message that is being received goes: whose it is (0: not known), host address of offset 0 of a Send or of TO 0 of a

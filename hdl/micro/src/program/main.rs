@@ -233,14 +233,17 @@ fn sources(p: &mut Asm, boot: Label) {
         p.goto_if(ne(H4, 0), next);
         p.bind(end);
     });
-    p.if_(bit(port::COND, cond::ALARM), |p| p.call("alarm"));
-    p.if_(bit(port::COND, cond::WERR), |p| {
-        p.mov(A0, port::WERR);
-        p.call("write_failed");
-    });
-    p.if_(bit(port::COND, cond::TXERR), |p| {
-        p.mov(A0, port::TXERR);
-        p.call("frame_failed");
+    p.and(T0, port::COND, 1 << cond::ALARM | 1 << cond::TXERR | 1 << cond::WERR);
+    p.if_(ne(T0, 0), |p| {
+        p.if_(bit(port::COND, cond::ALARM), |p| p.call("alarm"));
+        p.if_(bit(port::COND, cond::WERR), |p| {
+            p.mov(A0, port::WERR);
+            p.call("write_failed");
+        });
+        p.if_(bit(port::COND, cond::TXERR), |p| {
+            p.mov(A0, port::TXERR);
+            p.call("frame_failed");
+        });
     });
 }
 

@@ -174,6 +174,16 @@ fn plan(p: &mut Asm, sizes: &Sizes) {
     filled(p, T0, JOURNAL);
     p.goto_if(geu(T0, 1 << sizes.log2_journal), nothing);
     p.if_(eq(MSG, 0), |p| {
+        // Often there is no other.
+        p.shr(T0, SQ, 16);
+        p.xor(T0, T0, SQ);
+        p.loh(T0, T0);
+        p.shr(T1, IRRQ, 8);
+        p.xor(T1, T1, IRRQ);
+        p.shr(T1, T1, 8);
+        p.and(T1, T1, 0xff);
+        p.or(T0, T0, T1);
+        p.goto_if(eq(T0, 0), nothing);
         super::writes::writes(p, sizes, nothing);
         filled(p, T0, JOURNAL);
         p.goto_if(geu(T0, 1 << sizes.log2_journal), nothing);

@@ -26,6 +26,9 @@ fn opcodes() -> (u32, u32) {
     })
 }
 
+/// Control fields of a Send's last segment: RDMAP 15:8, DDP 7:0, version 1 of both.
+const SEND_LAST: u32 = 0x4341;
+
 /// The segment's header is read, its payload is in the port. W1 STag to invalidate, W2 QN, W3 MSN, W4 MO.
 pub(super) fn deliver(p: &mut Asm, sizes: &Sizes, e: &Errors) {
     let atomics = sizes.has(features::ATOMICS);
@@ -35,6 +38,11 @@ pub(super) fn deliver(p: &mut Asm, sizes: &Sizes, e: &Errors) {
         p.bswap(word, WALK);
     }
     p.shr(T3, W0, 16);
+    // Most often it is the last of a Send, as it should be.
+    let queue_0 = p.label();
+    p.ldi(T4, SEND_LAST);
+    p.mov(OPCODE, Opcode::Send as u8);
+    p.if_(eq(T3, T4), |p| p.goto_if(eq(W2, QN_SEND as u8), queue_0));
     p.and(T3, T3, 3);
     p.goto_if(ne(T3, ddp::VERSION), e.untagged_version);
     p.rare(geu(W2, QN_ATOMIC as u8), |p| {
@@ -55,6 +63,7 @@ pub(super) fn deliver(p: &mut Asm, sizes: &Sizes, e: &Errors) {
     p.and(T3, T3, 3);
     p.goto_if(ne(T3, W2), e.unexpected);
     p.goto_if(ne(W2, QN_SEND as u8), other);
+    p.bind(queue_0);
     p.goto_if(ne(W3, c::MSN0), e.msn);
     p.goto_if(geu(OPCODE, Opcode::ImmediateData as u8), immediate);
     send(p, e);
