@@ -1,4 +1,4 @@
-use super::{FlowError, Netlist, Routed, run};
+use super::{FlowError, Netlist, Routed, run, synthesis};
 use std::path::{Path, PathBuf};
 
 /// What an iCE40 image is made from.
@@ -39,8 +39,8 @@ pub(super) fn write(folder: &Path, file: &str, text: &str) -> Result<(), FlowErr
 /// `top.v` is written first.
 pub fn statistics(folder: &Path, verilog: &str) -> Result<Netlist, FlowError> {
     write(folder, "top.v", verilog)?;
-    let script = "read_verilog top.v; synth_ice40 -noflatten -top top; tee -q -o hierarchy.txt stat";
-    run(folder, "yosys", &["-q", "-p", script])?;
+    let script = synthesis(folder, "top.v", "top", "-noflatten")? + "; tee -q -o hierarchy.txt stat";
+    run(folder, "yosys", &["-q", "-p", &script])?;
     let path = folder.join("hierarchy.txt");
     let report = std::fs::read_to_string(&path).map_err(|source| FlowError::File { path, source })?;
     Netlist::parse(&report)
@@ -57,8 +57,8 @@ impl Project {
         write(folder, "top.v", &self.verilog)?;
         write(folder, "top.pcf", &self.constraints)?;
         let netlist = statistics(folder, &self.verilog)?;
-        let script = "read_verilog top.v; synth_ice40 -top top -json top.json";
-        run(folder, "yosys", &["-q", "-l", "yosys.log", "-p", script])?;
+        let script = synthesis(folder, "top.v", "top", "-json top.json")?;
+        run(folder, "yosys", &["-q", "-l", "yosys.log", "-p", &script])?;
         let seed = self.seed.to_string();
         let mut arguments: Vec<&str> = self.part.iter().map(String::as_str).collect();
         arguments.extend(["--json", "top.json", "--pcf", "top.pcf", "--asc", "top.asc"]);

@@ -104,6 +104,7 @@ pub struct Packets<const A: usize, const D: usize, const L: usize> {
     seen: DFF<Bit>,
     free: DFF<Bit>,
     next_head: Signal<Local, FB<A>>,
+    next_tail: Signal<Local, FB<A>>,
     at: Signal<Local, FB<A>>,
     used: Signal<Local, FB<A>>,
     shows: Signal<Local, Bit>,
@@ -111,6 +112,8 @@ pub struct Packets<const A: usize, const D: usize, const L: usize> {
     // From here on there is no room.
     limit: Constant<FB<A>>,
     own: Constant<Bit>,
+    // Head and tail count modulo the words.
+    rounds: Constant<FB<A>>,
     // Where in the shared memory.
     base: Constant<FB<8>>,
     mask: Constant<FB<8>>,
@@ -162,6 +165,7 @@ impl<const A: usize, const D: usize, const L: usize> Packets<A, D, L> {
             seen: DFF::default(),
             free: DFF::default(),
             next_head: Signal::default(),
+            next_tail: Signal::default(),
             at: Signal::default(),
             used: Signal::default(),
             shows: Signal::default(),
@@ -169,6 +173,7 @@ impl<const A: usize, const D: usize, const L: usize> Packets<A, D, L> {
             // For the next packet, and for one that is committed in this very cycle.
             limit: Constant::new(FB::new((words - 2 * most) as u64)),
             own: Constant::new(own),
+            rounds: Constant::new(FB::new(words as u64 - 1)),
             base: Constant::new(FB::cut(base as u64)),
             mask: Constant::new(FB::cut(words as u64 - 1)),
         }
@@ -189,13 +194,15 @@ impl<const A: usize, const D: usize, const L: usize> Logic for Packets<A, D, L> 
         self.store.write_address.next = (bit_cast::<8, A>(self.at.val()) & self.mask.val()) | self.base.val();
         self.store.write_data.next = bit_cast::<32, D>(self.data_in.val());
         self.store.write_enable.next = self.write.val();
-        self.tail.d.next = self.tail.q.val() + bit_cast::<A, 7>(self.commit.val());
+        self.next_tail.next = self.tail.q.val() + bit_cast::<A, 7>(self.commit.val());
+        self.tail.d.next = self.next_tail.val() & self.rounds.val();
 
         self.shows.next = self.there.q.val() && (self.own.val() || self.seen.q.val());
         self.next_head.next = self.head.q.val();
         if self.shows.val() && self.ready.val() {
             self.next_head.next = self.head.q.val() + 1;
         }
+        self.next_head.next = self.next_head.val() & self.rounds.val();
         self.ram.read_address.next = self.next_head.val();
         self.store.read_address.next =
             (bit_cast::<8, A>(self.next_head.val()) & self.mask.val()) | self.base.val();
@@ -204,6 +211,7 @@ impl<const A: usize, const D: usize, const L: usize> Logic for Packets<A, D, L> 
         self.seen.d.next = self.turn.val();
 
         self.used.next = self.tail.q.val() - self.head.q.val();
+        self.used.next = self.used.val() & self.rounds.val();
         self.free.d.next = self.used.val() < self.limit.val();
         if self.reset.val() {
             self.head.d.next = 0.into();

@@ -5,4 +5,6 @@ mod bridge;
 #[expect(dead_code, unused_imports)]
 #[path = "../blocks/common/mod.rs"]
 mod common;
+mod coverage;
 mod ethernet;
+mod gigabit;
