@@ -2,6 +2,8 @@
 
 use crate::size::Size;
 use ironwarp_hdl::flow::Design;
+use ironwarp_hdl::host::Wishbone;
+use ironwarp_hdl::mac::{Ethernet, GigabitEthernet};
 use ironwarp_hdl::mem::{FLASH_BASE, flash_image};
 use ironwarp_hdl::ports::Port;
 use ironwarp_hdl::top::{AlchitryCu, cu_constraints, full_core, small_core};
@@ -35,6 +37,9 @@ const PORTS: &[(&str, &str)] = &[
     ("fill_", "lines of the program that a small device fetches; section 6"),
     ("retired", "trace: the sequencer executed an instruction"),
 ];
+
+/// Longest frame that the gigabit front end takes, with FCS: jumbo frames.
+const FRAME_MAX: u16 = 9018;
 
 /// Why there is no content for a flash.
 #[derive(Debug, Error)]
@@ -76,21 +81,68 @@ pub fn alchitry_cu_flash(bitstream: &[u8]) -> Result<Vec<u8>, HardwareError> {
     Ok(flash)
 }
 
-/// Its Verilog, with a comment in front that says what the ports are.
-pub fn verilog(size: Size, design: &Design) -> String {
-    let mut text = format!(
-        "// Ironwarp {} {}: the core of an iWARP RNIC, made from RustHDL. Verilog-2005, top module `top`, one clock.\n//\n",
-        env!("CARGO_PKG_VERSION"),
-        size.name()
-    );
-    for port in &design.ports {
-        // Writing to a String does not fail.
-        let _ = writeln!(text, "// {}", describe(port));
+/// A file of Verilog; its top module has its name.
+pub struct Unit {
+    /// Without `.v`.
+    pub name: String,
+    /// One line.
+    pub what: &'static str,
+    /// With the top module `top`.
+    pub design: Design,
+}
+
+/// What a design of one's own is made from: the core, what may stand between it and a bus or a PHY, and for `small` the board's top.
+pub fn units(size: Size) -> Result<Vec<Unit>, AsmError> {
+    let unit = |name: &str, what, design| Unit { name: format!("ironwarp_{name}"), what, design };
+    let mut units = vec![
+        unit(size.name(), "the core of an iWARP RNIC", core(size)?),
+        unit(
+            "wishbone",
+            "its registers on Wishbone (integration.md section 3)",
+            Design::new("wishbone", Wishbone::default()),
+        ),
+        unit(
+            "rmii",
+            "its frames at an RMII PHY (integration.md section 2)",
+            Design::new("rmii", Ethernet::default()),
+        ),
+        unit(
+            "gmii",
+            "its frames at a GMII PHY (integration.md section 2)",
+            Design::new("gmii", GigabitEthernet::new(FRAME_MAX)),
+        ),
+    ];
+    if size == Size::Small {
+        units.push(unit("alchitry_cu", "all of an Alchitry Cu (board.md); for iCE40", alchitry_cu().0));
     }
-    text.push_str("//\n// Waveforms, reset and clocks: docs/integration.md.\n\n`default_nettype none\n\n");
-    text.push_str(&design.verilog);
-    text.push_str("\n`default_nettype wire\n");
-    text
+    Ok(units)
+}
+
+impl Unit {
+    /// The Verilog, with a comment in front that says what the ports are.
+    pub fn text(&self) -> String {
+        let Unit { name, what, design } = self;
+        let version = env!("CARGO_PKG_VERSION");
+        let mut text = format!(
+            "// Ironwarp {version}: {what}, made from RustHDL. Verilog-2005, top module `{name}`.\n//\n"
+        );
+        for port in &design.ports {
+            // Writing to a String does not fail.
+            let _ = writeln!(text, "// {}", describe(port).trim_end());
+        }
+        text.push_str(
+            "//\n// Waveforms, reset and clocks: docs/integration.md.\n\n`default_nettype none\n\n",
+        );
+        // Modules are named by the path from the top, so that several files go into one design.
+        text.push_str(
+            &design
+                .verilog
+                .replace("module top(", &format!("module {name}("))
+                .replace("top$", &format!("{name}$")),
+        );
+        text.push_str("\n`default_nettype wire\n");
+        text
+    }
 }
 
 fn describe(port: &Port) -> String {
@@ -121,8 +173,28 @@ mod tests {
             let known = PORTS.iter().any(|(prefix, _)| port.name.starts_with(prefix));
             assert!(known, "{} has no description", port.name);
         }
-        let text = verilog(Size::Small, &design);
-        assert!(text.starts_with("// Ironwarp"));
-        assert!(text.contains("// in   1  host_valid"), "{}", &text[..2000]);
+    }
+
+    #[test]
+    fn files_name_their_ports_and_no_module_twice() {
+        for size in [Size::Small, Size::Full] {
+            let mut modules = std::collections::BTreeSet::new();
+            for unit in units(size).unwrap() {
+                let text = unit.text();
+                assert!(text.starts_with("// Ironwarp"));
+                assert!(text.contains(&format!("\nmodule {}(", unit.name)), "{}", &text[..500]);
+                for line in text.lines().filter_map(|line| line.strip_prefix("module ")) {
+                    let module = line.split('(').next().unwrap();
+                    assert!(modules.insert(module.to_owned()), "{module} twice");
+                }
+                let core = unit.name == format!("ironwarp_{}", size.name());
+                assert_eq!(
+                    core,
+                    text.contains("// in   1  host_valid                 register requests"),
+                    "{}",
+                    unit.name
+                );
+            }
+        }
     }
 }

@@ -27,25 +27,34 @@ fn fails_with(output: &Output, words: &str) {
     assert!(!output.status.success() && text.contains(words), "{text}");
 }
 
+/// The file is there, and Verilator finds no fault with it.
+fn lint(folder: &Path, unit: &str) {
+    let file = folder.join(format!("v/ironwarp_{unit}.v"));
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.starts_with("// Ironwarp "), "{}", &text[..500]);
+    let top = format!("ironwarp_{unit}");
+    assert!(text.contains(&format!("module {top}(")), "{}", &text[..500]);
+    // What the emitter does throughout is not looked at: widths of literals, one process a module.
+    let quiet = ["-Wno-WIDTH", "-Wno-UNOPTFLAT", "-Wno-DECLFILENAME", "-Wno-UNUSED", "-Wno-VARHIDDEN"];
+    let lint = Command::new("verilator")
+        .args(["--lint-only", "-Wall", "--default-language", "1364-2005", "--top-module", &top])
+        .args(quiet)
+        .arg(&file)
+        .output();
+    match lint {
+        Ok(lint) => assert!(lint.status.success(), "{}", String::from_utf8_lossy(&lint.stderr)),
+        Err(_) => println!("skipped: verilator is not installed (Debian package verilator)"),
+    }
+}
+
 #[test]
 fn verilog_of_both_sizes_is_written_and_clean() {
     let folder = folder("verilog");
     for size in ["small", "full"] {
         let output = ironwarp(&folder, &["verilog", "--config", size, "--out", "v"], true);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let file = folder.join(format!("v/ironwarp_{size}.v"));
-        let text = std::fs::read_to_string(&file).unwrap();
-        assert!(text.starts_with("// Ironwarp ") && text.contains("module top("), "{}", &text[..500]);
-        // What the emitter does throughout is not looked at: widths of literals, one process a module.
-        let quiet = ["-Wno-WIDTH", "-Wno-UNOPTFLAT", "-Wno-DECLFILENAME", "-Wno-UNUSED", "-Wno-VARHIDDEN"];
-        let lint = Command::new("verilator")
-            .args(["--lint-only", "-Wall", "--default-language", "1364-2005", "--top-module", "top"])
-            .args(quiet)
-            .arg(&file)
-            .output();
-        match lint {
-            Ok(lint) => assert!(lint.status.success(), "{}", String::from_utf8_lossy(&lint.stderr)),
-            Err(_) => println!("skipped: verilator is not installed (Debian package verilator)"),
+        for unit in [size, "wishbone", "rmii", "gmii"] {
+            lint(&folder, unit);
         }
     }
     std::fs::remove_dir_all(folder).unwrap();
