@@ -7,9 +7,10 @@
 use ironwarp_hdl::align::Rotator;
 use ironwarp_hdl::bridge::{Baud, Bridge};
 use ironwarp_hdl::crc::Crc32c;
-use ironwarp_hdl::dma::{Fetch, Reader, Writer};
-use ironwarp_hdl::flow::{Design, FlowError, Netlist, Packed, Routed, run, statistics};
+use ironwarp_hdl::dma::{Failures, Fetch, Reader, Writer};
+use ironwarp_hdl::flow::{Design, FlowError, Netlist, Packed, Routed, run, statistics, synthesis};
 use ironwarp_hdl::host::Requests;
+use ironwarp_hdl::mac::{Crc32x8, Ethernet, GigabitEthernet};
 use ironwarp_hdl::mem::{FLASH_BASE, Fifo, Flash, Packets};
 use ironwarp_hdl::mpa::{Markers, Walk};
 use ironwarp_hdl::rx::{Arbiter, Parse, Receive};
@@ -38,6 +39,7 @@ const BLOCKS: &[Maker] = &[
     ("rx/parse", |name| Design::new(name, Parse::<9>::default())),
     ("rx/receive", |name| Design::new(name, Receive::<9, 8>::default())),
     ("mpa/walk", |name| Design::new(name, Walk::<9>::default().narrow())),
+    ("dma/failures", |name| Design::new(name, Failures::<8>::default())),
     ("dma/fetch", |name| Design::new(name, Fetch::<9>::default().narrow())),
     ("dma/reader", |name| Design::new(name, Reader::default().narrow())),
     ("dma/writer", |name| Design::new(name, Writer::<9>::default().narrow())),
@@ -46,6 +48,10 @@ const BLOCKS: &[Maker] = &[
     ("tx/cut", |name| Design::new(name, Cut::default())),
     ("tx/ring", |name| Design::new(name, TxRing::<9>::new(FRAME_MAX))),
     ("tx/engine", |name| Design::new(name, TxEngine::<6, 9>::new(FRAME_MAX, 3).narrow())),
+    ("mac/ethernet", |name| Design::new(name, Ethernet::default())),
+    ("mac/crc32x8", |name| Design::new(name, Crc32x8::default())),
+    // Not in small: for parts with a gigabit PHY.
+    ("mac/gigabit", |name| Design::new(name, GigabitEthernet::new(1518))),
     // 12 Mbaud from 31.25 MHz.
     ("bridge/engine", |name| Design::new(name, Bridge::<10>::new(Baud::new(31_250_000, 12_000_000)))),
     ("host/requests", |name| Design::new(name, Requests::new(12))),
@@ -96,8 +102,8 @@ fn write(folder: &Path, file: &str, text: &str) -> Result<(), FlowError> {
 /// The row of a block.
 fn row(design: &Design, folder: &Path, quick: bool) -> Result<String, FlowError> {
     write(folder, "top.v", &design.verilog)?;
-    let script = "read_verilog top.v; synth_ice40 -top top -json top.json; tee -q -o stat.txt stat";
-    let cells = whole(folder, script)?.cells("top");
+    let script = synthesis(folder, "top.v", "top", "-json top.json")? + "; tee -q -o stat.txt stat";
+    let cells = whole(folder, &script)?.cells("top");
     // The largest package has 206 pins; packing does not count them.
     let files = ["--hx8k", "--package", "ct256", "--json", "top.json", "--pack-only"];
     let packed = Packed::parse(&run(folder, "nextpnr-ice40", &files)?)?;
@@ -114,8 +120,8 @@ fn row(design: &Design, folder: &Path, quick: bool) -> Result<String, FlowError>
 /// MHz, a seed each; `-` where the router finds no way or the part is too small.
 fn frequencies(design: &Design, folder: &Path) -> Result<Vec<String>, FlowError> {
     write(folder, "framed.v", &design.framed())?;
-    let script = "read_verilog top.v framed.v; synth_ice40 -top framed -json framed.json";
-    run(folder, "yosys", &["-q", "-p", script])?;
+    let script = synthesis(folder, "top.v framed.v", "framed", "-json framed.json")?;
+    run(folder, "yosys", &["-q", "-p", &script])?;
     let seed = |seed: &&str| {
         let device = ["--hx8k", "--package", "cb132", "--freq", TARGET_MHZ, "--seed", seed];
         // A missed target is a figure here, not a failure.

@@ -281,6 +281,54 @@ fn a_send_with_invalidate_places_completes_and_revokes() {
     assert_eq!(detected(&mut scene), E::DdpInvalidStag.to_wire());
 }
 
+/// Writes of one region, one behind the other in a segment, may be handled as a run; what takes the region away in the middle of them ends it.
+#[test]
+fn a_run_of_writes_ends_where_its_region_is_invalidated() {
+    const SLOT: u64 = 8;
+    let stag = 0x00c0_2077;
+    let writes = |from: u64, to: u64| {
+        (from..to).map(|at| ulpdu(tagged(Opcode::Write, stag, SLOT * at, true), &[at as u8 | 0x40; 8]))
+    };
+    // In one segment, and the same with the invalidation's own segment between two.
+    for split in [false, true] {
+        let mut scene = Scene::model();
+        let region = scene.rig.region(stag, Some(0), 256, access::REMOTE_WRITE | access::INVALIDATE, PD);
+        scene.post_receive(512, 64);
+        let revoke = ulpdu(invalidating(1, stag), b"data");
+        let ulpdus: Vec<_> = writes(0, 8).chain([revoke]).chain(writes(8, 16)).collect();
+        let mut stream = vec![];
+        for (at, ulpdu) in ulpdus.iter().enumerate() {
+            let fpdu = scene.peer.fpdu_ahead(stream.len() as u32, ulpdu);
+            stream.extend(fpdu);
+            if split && (at == 7 || at == 8) {
+                scene.send(&std::mem::take(&mut stream));
+            }
+        }
+        scene.send(&stream);
+        let expected: Vec<u8> = (0..8u8).flat_map(|at| [at | 0x40; 8]).chain([0; 64]).collect();
+        let mut placed = vec![0; 128];
+        assert!(region.read(0, &mut placed));
+        assert_eq!(placed, expected, "what is behind it is not placed");
+        let done = scene.rig.completions(CQ, true);
+        assert_eq!((done[0].status, done[0].invalidated, done[0].length), (Status::Ok, Some(stag), 4));
+        assert_eq!(scene.bytes(512, 4), b"data");
+        assert_eq!(detected(&mut scene), E::DdpInvalidStag.to_wire());
+    }
+}
+
+/// The same by the host's command between two segments of a run.
+#[test]
+fn a_run_of_writes_ends_where_the_host_invalidates_its_region() {
+    let mut scene = Scene::model();
+    let write = |at: u64| tagged(Opcode::Write, STAG, BASE + 8 * at, true);
+    (0..8).for_each(|at| scene.send_ddp(write(at), &[at as u8 | 0x40; 8]));
+    assert_eq!(scene.rig.command(Command::Invalidate, 0, STAG), CommandStatus::Ok);
+    (8..12).for_each(|at| scene.send_ddp(write(at), &[0xff; 8]));
+    let expected: Vec<u8> = (0..8u8).flat_map(|at| [at | 0x40; 8]).chain([0; 32]).collect();
+    assert_eq!(scene.bytes(0, 96), expected);
+    assert_eq!(detected(&mut scene), E::DdpInvalidStag.to_wire());
+}
+
 /// An allocated window and the entry that binds it with this key to 16 bytes at 0x100 of [`STAG`].
 fn bind(scene: &mut Scene, key: u32, rights: u8) -> u32 {
     let window = 0x0055_4400 | key;

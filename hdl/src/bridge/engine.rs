@@ -52,28 +52,27 @@ enum Writing {
 /// The serial bridge: one UART between a host and the core's register port, DMA channels and interrupt (docs/bridge.md).
 ///
 /// ```text
-///  rx --> Listen --> inbox --> word --+--> host port
-///           |       (DATA,            +--> walk, source, small, send
+///  rx --> Listen --> memory --> word --+--> host port
+///           |       (DATA,             +--> walk, source, small, send
 ///           |       REGISTER)
 ///           v good: kind, number
-///     access, reading, writing ------------> accept, answered
+///     access, reading, writing -------------> accept, answered
 ///           |
 ///           v due
-///  tx <-- Speak <-- bytes <-- outbox <------ write channel, answer
-///                             address <----- commands
+///  tx <-- Speak <-- bytes <-- memory <------- write channel, answer
+///                             address <------ commands
 /// ```
 ///
 /// **Interface.** `rx`, `tx`: the line. `core_reset`: the core is to be in reset: from power-up to the first HELLO, and around each. `host_*`, `answer*`, `irq`: as the core has them.
 /// `walk`, `source`, `small`, `send`: read channels, `write`: the write channel. `alive`: a host has said HELLO. `good`, `bad`: a frame has come, or what was none.
 ///
 /// **Theory of operation.** Three state machines, `access`, `reading` and `writing`, have one request open each, with its own place in the memories, and do not wait for one another. A command to read is
-/// taken and its address and length kept; a command to write stands at the channel until its last word is answered. Words of both directions go through byte-wide memories of 512 bytes: they have 26
-/// cycles and more for a byte. What has arrived is used only when its CRC was right; what is sent stays until it is answered. A word for the core is read from
-/// the inbox in four cycles; a register access that the core does not take at once is withdrawn, since words of a read must not wait behind it.
+/// taken and its address and length kept; a command to write stands at the channel until its last word is answered. Words of both directions go through one memory of 512 bytes: the line needs it once in 26
+/// cycles. What has come from there is written first; of two cycles one reads for the core and one for the line. What has arrived is used only when its CRC was right; what is sent stays until it is answered. A word for the core is read in eight cycles; a register access that the core does not take at once is withdrawn, since words of a read must not wait behind it.
 ///
 /// **Errors.** A burst above 4 GiB is not sent: reads give their words with `error`, writes are swallowed and answered with `failed`.
 ///
-/// **Throughput** a word in 6 cycles; the line is slower. **Area** docs/area.md; two block RAMs.
+/// **Throughput** a word in 10 cycles; the line is slower. **Area** docs/area.md; one block RAM.
 #[derive(LogicBlock)]
 pub struct Bridge<const N: usize> {
     /// Rising edge.
@@ -122,10 +121,11 @@ pub struct Bridge<const N: usize> {
     pub bad: Signal<Out, Bit>,
     listen: Listen<N>,
     speak: Speak<N>,
-    // Bytes 0 to 255 DATA, 256 to 263 REGISTER.
-    inbox: Ram<9, 8>,
-    // Words 2 to 63 the words of WRITE, 64 the ANSWER.
-    outbox: Ram<9, 8>,
+    // Bytes 0 to 255 DATA, 256 to 263 REGISTER and then its ANSWER, 264 to 511 words 2 to 63 of WRITE.
+    memory: Ram<9, 8>,
+    // It has been read for the core, and is for the line.
+    turn: DFF<Bit>,
+    comes: Signal<Local, Bit>,
     // The link.
     greeted: DFF<Bit>,
     running: DFF<Bit>,
@@ -156,14 +156,12 @@ pub struct Bridge<const N: usize> {
     chooses: Signal<Local, Bit>,
     sends_read: Signal<Local, Bit>,
     sends_write: Signal<Local, Bit>,
-    // A word on its way from the inbox.
+    // A word on its way to the core: 0 none, 4 to 7 its bytes, 1 all there.
     step: DFF<FB<3>>,
     is_access: DFF<Bit>,
     is_value: DFF<Bit>,
-    shift: DFF<FB<24>>,
-    word: Signal<Local, FB<32>>,
-    lane: Signal<Local, FB<2>>,
-    line: Signal<Local, FB<7>>,
+    shift: DFF<FB<32>>,
+    inner: Signal<Local, FB<9>>,
     offers: Signal<Local, Bit>,
     taker: Signal<Local, Bit>,
     // The write burst.
@@ -176,24 +174,31 @@ pub struct Bridge<const N: usize> {
     ends: DFF<Bit>,
     failed: DFF<Bit>,
     write_high: Signal<Local, FB<32>>,
-    // A word on its way to the outbox.
+    // A word on its way to the line.
     quarter: DFF<FB<2>>,
     was_answer: DFF<Bit>,
     takes_answer: Signal<Local, Bit>,
     takes_word: Signal<Local, Bit>,
-    in_word: Signal<Local, FB<32>>,
-    in_line: Signal<Local, FB<7>>,
+    in_line: Signal<Local, FB<6>>,
     collected: Signal<Local, Bit>,
     // The frame to send.
     kind: Signal<Local, FB<3>>,
     due: Signal<Local, Bit>,
     label: Signal<Local, FB<4>>,
     place: Signal<Local, FB<8>>,
-    outside: Signal<Local, FB<32>>,
-    meta: Signal<Local, FB<32>>,
-    head: Signal<Local, FB<32>>,
     piece: Signal<Local, FB<8>>,
-    answered_region: Signal<Local, Bit>,
+    answer_piece: Signal<Local, FB<8>>,
+    read_byte: Signal<Local, FB<8>>,
+    write_byte: Signal<Local, FB<8>>,
+    read_meta: Signal<Local, FB<8>>,
+    write_meta: Signal<Local, FB<8>>,
+    // The channel that reads next.
+    asks: Signal<Local, Bit>,
+    pick: Signal<Local, FB<2>>,
+    low_address: Signal<Local, FB<33>>,
+    high_address: Signal<Local, FB<33>>,
+    low_words: Signal<Local, FB<11>>,
+    high_words: Signal<Local, FB<11>>,
 }
 
 impl<const N: usize> Bridge<N> {
@@ -224,8 +229,9 @@ impl<const N: usize> Bridge<N> {
             bad: Signal::default(),
             listen: Listen::new(baud),
             speak: Speak::new(baud),
-            inbox: Ram::default(),
-            outbox: Ram::default(),
+            memory: Ram::default(),
+            turn: DFF::default(),
+            comes: Signal::default(),
             greeted: DFF::default(),
             running: DFF::default(),
             hello_due: DFF::default(),
@@ -256,9 +262,7 @@ impl<const N: usize> Bridge<N> {
             is_access: DFF::default(),
             is_value: DFF::default(),
             shift: DFF::default(),
-            word: Signal::default(),
-            lane: Signal::default(),
-            line: Signal::default(),
+            inner: Signal::default(),
             offers: Signal::default(),
             taker: Signal::default(),
             writing: DFF::default(),
@@ -274,18 +278,24 @@ impl<const N: usize> Bridge<N> {
             was_answer: DFF::default(),
             takes_answer: Signal::default(),
             takes_word: Signal::default(),
-            in_word: Signal::default(),
             in_line: Signal::default(),
             collected: Signal::default(),
             kind: Signal::default(),
             due: Signal::default(),
             label: Signal::default(),
             place: Signal::default(),
-            outside: Signal::default(),
-            meta: Signal::default(),
-            head: Signal::default(),
             piece: Signal::default(),
-            answered_region: Signal::default(),
+            answer_piece: Signal::default(),
+            read_byte: Signal::default(),
+            write_byte: Signal::default(),
+            read_meta: Signal::default(),
+            write_meta: Signal::default(),
+            asks: Signal::default(),
+            pick: Signal::default(),
+            low_address: Signal::default(),
+            high_address: Signal::default(),
+            low_words: Signal::default(),
+            high_words: Signal::default(),
         }
     }
 }
@@ -298,8 +308,9 @@ impl<const N: usize> Logic for Bridge<N> {
         dff_setup!(self, clock, reading, channel, address, words, position, read_number);
         dff_setup!(self, clock, step, is_access, is_value, shift);
         dff_setup!(self, clock, writing, write_number, filled, written, first, latest, ends, failed);
-        dff_setup!(self, clock, quarter, was_answer);
-        clock!(self, clock, listen, speak, inbox, outbox);
+        dff_setup!(self, clock, quarter, was_answer, turn);
+        clock!(self, clock, listen, speak, memory);
+        self.turn.d.next = !self.turn.q.val();
         self.listen.pin.next = self.rx.val();
         self.tx.next = self.speak.pin.val();
         self.alive.next = self.greeted.q.val();
@@ -328,10 +339,10 @@ impl<const N: usize> Logic for Bridge<N> {
         if self.listen.put.val() && (self.listen.place.val() == 0) {
             self.keeps.d.next = self.wanted.val();
         }
-        self.inbox.write_enable.next = self.listen.put.val() && self.stores.val();
-        self.inbox.data_in.next = self.listen.value.val();
-        self.inbox.write_address.next = bit_cast::<9, 8>(self.listen.place.val())
-            | (bit_cast::<9, 1>((self.listen.kind.val() == 2).into()) << 8);
+        // Of a REGISTER, two words: more there are not, and what is not yet known to be right could claim them.
+        self.comes.next = self.listen.put.val()
+            && self.stores.val()
+            && ((self.listen.kind.val() != 2) || (self.listen.place.val().get_bits::<5>(3) == 0));
 
         // A new read burst. The state is looked at before this cycle's frame changes it.
         self.chooses.next = self.running.q.val() && (self.reading.q.val() == Reading::Idle);
@@ -339,87 +350,95 @@ impl<const N: usize> Logic for Bridge<N> {
         self.source.accept.next = false;
         self.small.accept.next = false;
         self.send.accept.next = false;
+        self.pick.next = 3.into();
+        self.asks.next = self.send.request.val();
+        if self.source.request.val() {
+            self.pick.next = 1.into();
+            self.asks.next = true;
+        }
+        if self.walk.request.val() {
+            self.pick.next = 0.into();
+            self.asks.next = true;
+        }
+        if self.small.request.val() {
+            self.pick.next = 2.into();
+            self.asks.next = true;
+        }
+        // Two levels of two, which is what fits the part's cells. Bit 32: beyond 4 GiB.
+        self.low_address.next = (bit_cast::<33, 1>((self.walk.address.val().get_bits::<32>(32) != 0).into())
+            << 32)
+            | bit_cast::<33, 32>(self.walk.address.val().get_bits::<32>(0));
+        self.low_words.next = self.walk.words.val().get_bits::<11>(0);
+        self.high_address.next =
+            (bit_cast::<33, 1>((self.small.address.val().get_bits::<32>(32) != 0).into()) << 32)
+                | bit_cast::<33, 32>(self.small.address.val().get_bits::<32>(0));
+        self.high_words.next = self.small.words.val().get_bits::<11>(0);
+        if self.pick.val().get_bit(0) {
+            self.low_address.next =
+                (bit_cast::<33, 1>((self.source.address.val().get_bits::<32>(32) != 0).into()) << 32)
+                    | bit_cast::<33, 32>(self.source.address.val().get_bits::<32>(0));
+            self.low_words.next = self.source.words.val().get_bits::<11>(0);
+            self.high_address.next =
+                (bit_cast::<33, 1>((self.send.address.val().get_bits::<32>(32) != 0).into()) << 32)
+                    | bit_cast::<33, 32>(self.send.address.val().get_bits::<32>(0));
+            self.high_words.next = self.send.words.val().get_bits::<11>(0);
+        }
+        if self.pick.val().get_bit(1) {
+            self.low_address.next = self.high_address.val();
+            self.low_words.next = self.high_words.val();
+        }
         if self.chooses.val() {
             self.position.d.next = 0.into();
-            if self.small.request.val() {
-                self.small.accept.next = true;
-                self.channel.d.next = 2.into();
-                self.address.d.next = self.small.address.val().get_bits::<32>(0);
-                self.words.d.next = self.small.words.val().get_bits::<11>(0);
+            self.channel.d.next = self.pick.val();
+            self.address.d.next = self.low_address.val().get_bits::<32>(0);
+            self.words.d.next = self.low_words.val();
+            if self.asks.val() {
+                self.walk.accept.next = self.pick.val() == 0;
+                self.source.accept.next = self.pick.val() == 1;
+                self.small.accept.next = self.pick.val() == 2;
+                self.send.accept.next = self.pick.val() == 3;
                 self.reading.d.next = Reading::Want;
-                if self.small.address.val().get_bits::<32>(32) != 0 {
-                    self.reading.d.next = Reading::Fail;
-                }
-            } else if self.walk.request.val() {
-                self.walk.accept.next = true;
-                self.channel.d.next = 0.into();
-                self.address.d.next = self.walk.address.val().get_bits::<32>(0);
-                self.words.d.next = self.walk.words.val().get_bits::<11>(0);
-                self.reading.d.next = Reading::Want;
-                if self.walk.address.val().get_bits::<32>(32) != 0 {
-                    self.reading.d.next = Reading::Fail;
-                }
-            } else if self.source.request.val() {
-                self.source.accept.next = true;
-                self.channel.d.next = 1.into();
-                self.address.d.next = self.source.address.val().get_bits::<32>(0);
-                self.words.d.next = self.source.words.val().get_bits::<11>(0);
-                self.reading.d.next = Reading::Want;
-                if self.source.address.val().get_bits::<32>(32) != 0 {
-                    self.reading.d.next = Reading::Fail;
-                }
-            } else if self.send.request.val() {
-                self.send.accept.next = true;
-                self.channel.d.next = 3.into();
-                self.address.d.next = self.send.address.val().get_bits::<32>(0);
-                self.words.d.next = self.send.words.val().get_bits::<11>(0);
-                self.reading.d.next = Reading::Want;
-                if self.send.address.val().get_bits::<32>(32) != 0 {
+                if self.low_address.val().get_bit(32) {
                     self.reading.d.next = Reading::Fail;
                 }
             }
         }
 
-        // A word from the inbox: four bytes, the last of which stays at the port.
-        self.lane.next = self.step.q.val().get_bits::<2>(0);
-        if self.step.q.val() == 4 {
-            self.lane.next = 3.into();
-        }
-        self.line.next = bit_cast::<7, 6>(self.position.q.val().get_bits::<6>(0));
+        // A word for the core, byte by byte; it begins when the memory is read for it next.
+        self.inner.next = (bit_cast::<9, 6>(self.position.q.val().get_bits::<6>(0)) << 2)
+            | bit_cast::<9, 2>(self.step.q.val().get_bits::<2>(0));
         if self.is_access.q.val() {
-            self.line.next = bit_cast::<7, 1>(self.is_value.q.val().into()) | 64;
+            self.inner.next = (bit_cast::<9, 1>(self.is_value.q.val().into()) << 2)
+                | bit_cast::<9, 2>(self.step.q.val().get_bits::<2>(0))
+                | 256;
         }
-        self.inbox.read_address.next =
-            (bit_cast::<9, 7>(self.line.val()) << 2) | bit_cast::<9, 2>(self.lane.val());
-        self.word.next =
-            (bit_cast::<32, 8>(self.inbox.data_out.val()) << 24) | bit_cast::<32, 24>(self.shift.q.val());
-        self.offers.next = false;
-        if self.step.q.val() == 0 {
+        self.offers.next = self.step.q.val() == 1;
+        if self.turn.q.val() && (self.step.q.val() == 0) {
             // Which: read data first. While READ is still being repeated, its address must not change.
             self.is_access.d.next = false;
             self.is_value.d.next = false;
             if (self.reading.q.val() == Reading::Drain) && !self.is_access.q.val() && !self.sends_read.val() {
-                self.step.d.next = 1.into();
+                self.step.d.next = 4.into();
             } else if self.access.q.val() == Access::Offer {
                 self.is_access.d.next = true;
                 self.is_value.d.next = self.is_value.q.val();
-                if self.is_access.q.val() {
-                    self.step.d.next = 1.into();
-                }
+                self.step.d.next = 4.into();
             }
-        } else if self.step.q.val() == 4 {
-            self.offers.next = true;
-        } else {
+        }
+        if self.turn.q.val() && self.step.q.val().get_bit(2) {
             self.step.d.next = self.step.q.val() + 1;
+            if self.step.q.val() == 7 {
+                self.step.d.next = 1.into();
+            }
             self.shift.d.next =
-                (self.shift.q.val() >> 8) | (bit_cast::<24, 8>(self.inbox.data_out.val()) << 16);
+                (self.shift.q.val() >> 8) | (bit_cast::<32, 8>(self.memory.data_out.val()) << 24);
         }
 
         // To the core: the register access.
         self.host_valid.next = false;
         self.host_write.next = self.writes.q.val();
         self.host_offset.next = self.offset.q.val();
-        self.host_data.next = self.word.val();
+        self.host_data.next = self.shift.q.val();
         if self.offers.val() && self.is_access.q.val() {
             self.step.d.next = 0.into();
             if self.is_value.q.val() {
@@ -434,8 +453,8 @@ impl<const N: usize> Logic for Bridge<N> {
                 }
             } else {
                 self.is_value.d.next = true;
-                self.writes.d.next = self.word.val().get_bit(0);
-                self.offset.d.next = (self.word.val().get_bits::<24>(0) >> 2) << 2;
+                self.writes.d.next = self.shift.q.val().get_bit(0);
+                self.offset.d.next = (self.shift.q.val().get_bits::<24>(0) >> 2) << 2;
             }
         }
 
@@ -445,10 +464,10 @@ impl<const N: usize> Logic for Bridge<N> {
         self.source.valid.next = false;
         self.small.valid.next = false;
         self.send.valid.next = false;
-        self.walk.data.next = self.word.val();
-        self.source.data.next = self.word.val();
-        self.small.data.next = self.word.val();
-        self.send.data.next = self.word.val();
+        self.walk.data.next = self.shift.q.val();
+        self.source.data.next = self.shift.q.val();
+        self.small.data.next = self.shift.q.val();
+        self.send.data.next = self.shift.q.val();
         self.walk.last.next = self.next_position.val() == self.words.q.val();
         self.source.last.next = self.next_position.val() == self.words.q.val();
         self.small.last.next = self.next_position.val() == self.words.q.val();
@@ -495,7 +514,7 @@ impl<const N: usize> Logic for Bridge<N> {
             }
         }
 
-        // Into the outbox: the answer to a register read, or a word to write.
+        // Into the memory: the answer to a register read, or a word to write.
         self.takes_answer.next = self.was_answer.q.val();
         if self.quarter.q.val() == 0 {
             self.takes_answer.next = (self.access.q.val() == Access::Result) && self.answer_valid.val();
@@ -505,36 +524,45 @@ impl<const N: usize> Logic for Bridge<N> {
             && self.running.q.val()
             && self.write.valid.val();
         self.was_answer.d.next = self.takes_answer.val();
-        self.in_word.next = self.write.data.val();
-        self.in_line.next = self.filled.q.val();
-        if self.takes_answer.val() {
-            self.in_word.next = self.answer.val();
-            self.in_line.next = 64.into();
-        }
-        self.piece.next = self.in_word.val().get_bits::<8>(0);
+        self.in_line.next = self.filled.q.val().get_bits::<6>(0);
+        self.piece.next = self.write.data.val().get_bits::<8>(0);
+        self.answer_piece.next = self.answer.val().get_bits::<8>(0);
         if self.quarter.q.val() == 1 {
-            self.piece.next = self.in_word.val().get_bits::<8>(8);
+            self.piece.next = self.write.data.val().get_bits::<8>(8);
+            self.answer_piece.next = self.answer.val().get_bits::<8>(8);
         }
         if self.quarter.q.val() == 2 {
-            self.piece.next = self.in_word.val().get_bits::<8>(16);
+            self.piece.next = self.write.data.val().get_bits::<8>(16);
+            self.answer_piece.next = self.answer.val().get_bits::<8>(16);
         }
         if self.quarter.q.val() == 3 {
-            self.piece.next = self.in_word.val().get_bits::<8>(24);
+            self.piece.next = self.write.data.val().get_bits::<8>(24);
+            self.answer_piece.next = self.answer.val().get_bits::<8>(24);
         }
-        self.outbox.data_in.next = self.piece.val();
-        self.outbox.write_address.next =
-            (bit_cast::<9, 7>(self.in_line.val()) << 2) | bit_cast::<9, 2>(self.quarter.q.val());
-        self.outbox.write_enable.next = self.takes_answer.val() || self.takes_word.val();
-        if self.takes_answer.val() || self.takes_word.val() {
+        if self.takes_answer.val() {
+            self.piece.next = self.answer_piece.val();
+            self.in_line.next = 0.into();
+        }
+        self.memory.data_in.next = self.piece.val();
+        self.memory.write_address.next =
+            (bit_cast::<9, 6>(self.in_line.val()) << 2) | bit_cast::<9, 2>(self.quarter.q.val()) | 256;
+        self.memory.write_enable.next = self.takes_answer.val() || self.takes_word.val();
+        if (self.takes_answer.val() || self.takes_word.val()) && !self.comes.val() {
             self.quarter.d.next = self.quarter.q.val() + 1;
         }
-        self.answer_ready.next = self.takes_answer.val() && (self.quarter.q.val() == 3);
-        if self.takes_answer.val() && (self.quarter.q.val() == 3) {
+        self.answer_ready.next = self.takes_answer.val() && !self.comes.val() && (self.quarter.q.val() == 3);
+        if self.takes_answer.val() && !self.comes.val() && (self.quarter.q.val() == 3) {
             self.access.d.next = Access::Due;
+        }
+        if self.comes.val() {
+            self.memory.data_in.next = self.listen.value.val();
+            self.memory.write_address.next = bit_cast::<9, 8>(self.listen.place.val())
+                | (bit_cast::<9, 1>((self.listen.kind.val() == 2).into()) << 8);
+            self.memory.write_enable.next = true;
         }
 
         // The write burst.
-        self.collected.next = self.takes_word.val() && (self.quarter.q.val() == 3);
+        self.collected.next = self.takes_word.val() && !self.comes.val() && (self.quarter.q.val() == 3);
         self.write.ready.next = self.collected.val();
         self.write.accept.next = false;
         self.write.answered.next = false;
@@ -627,8 +655,9 @@ impl<const N: usize> Logic for Bridge<N> {
         self.speak.head.next = (bit_cast::<8, 4>(self.label.val()) << 4)
             | (bit_cast::<8, 1>(self.irq.val().into()) << 3)
             | bit_cast::<8, 3>(self.kind.val());
+        self.speak.turn.next = !self.turn.q.val();
         self.speak.start.next = self.due.val();
-        if self.due.val() && !self.speak.busy.val() {
+        if self.due.val() && !self.speak.busy.val() && !self.turn.q.val() {
             self.sent.d.next = self.kind.val();
             self.told.d.next = self.irq.val();
             if self.kind.val() == 4 {
@@ -653,37 +682,52 @@ impl<const N: usize> Logic for Bridge<N> {
 
         // Its bytes.
         self.place.next = self.speak.place.val();
-        self.answered_region.next = self.sent.q.val() == 2;
-        self.outbox.read_address.next =
-            bit_cast::<9, 8>(self.place.val()) | (bit_cast::<9, 1>(self.answered_region.val().into()) << 8);
-        self.outside.next = self.address.q.val();
-        self.meta.next = bit_cast::<32, 11>(self.words.q.val())
-            | (bit_cast::<32, 4>(self.position.q.val().get_bits::<4>(6)) << 11);
-        if self.sent.q.val() == 4 {
-            self.outside.next = self.write.address.val().get_bits::<32>(0);
-            self.meta.next = bit_cast::<32, 4>(self.first.q.val())
-                | (bit_cast::<32, 4>(self.latest.q.val()) << 4)
-                | (bit_cast::<32, 11>(self.written.q.val()) << 8);
+        self.memory.read_address.next = self.inner.val();
+        if self.turn.q.val() {
+            self.memory.read_address.next = bit_cast::<9, 8>(self.place.val()) | 256;
         }
-        if self.sent.q.val() == 1 {
-            self.outside.next = 1.into();
-        }
-        self.head.next = self.outside.val();
-        if self.place.val().get_bit(2) {
-            self.head.next = self.meta.val();
-        }
-        self.speak.data.next = self.head.val().get_bits::<8>(0);
+        // First the byte of each word, then which of them.
+        self.read_byte.next = self.address.q.val().get_bits::<8>(0);
+        self.write_byte.next = self.write.address.val().get_bits::<8>(0);
+        self.read_meta.next = self.words.q.val().get_bits::<8>(0);
+        self.write_meta.next =
+            bit_cast::<8, 4>(self.first.q.val()) | (bit_cast::<8, 4>(self.latest.q.val()) << 4);
         if self.place.val().get_bits::<2>(0) == 1 {
-            self.speak.data.next = self.head.val().get_bits::<8>(8);
+            self.read_byte.next = self.address.q.val().get_bits::<8>(8);
+            self.write_byte.next = self.write.address.val().get_bits::<8>(8);
+            self.read_meta.next = bit_cast::<8, 3>(self.words.q.val().get_bits::<3>(8))
+                | (bit_cast::<8, 4>(self.position.q.val().get_bits::<4>(6)) << 3);
+            self.write_meta.next = self.written.q.val().get_bits::<8>(0);
         }
         if self.place.val().get_bits::<2>(0) == 2 {
-            self.speak.data.next = self.head.val().get_bits::<8>(16);
+            self.read_byte.next = self.address.q.val().get_bits::<8>(16);
+            self.write_byte.next = self.write.address.val().get_bits::<8>(16);
+            self.read_meta.next = 0.into();
+            self.write_meta.next = bit_cast::<8, 3>(self.written.q.val().get_bits::<3>(8));
         }
         if self.place.val().get_bits::<2>(0) == 3 {
-            self.speak.data.next = self.head.val().get_bits::<8>(24);
+            self.read_byte.next = self.address.q.val().get_bits::<8>(24);
+            self.write_byte.next = self.write.address.val().get_bits::<8>(24);
+            self.read_meta.next = 0.into();
+            self.write_meta.next = 0.into();
         }
-        if self.answered_region.val() || (self.place.val().get_bits::<5>(3) != 0) {
-            self.speak.data.next = self.outbox.data_out.val();
+        // ANSWER, and what is behind the two words in front of data, is in the memory.
+        self.speak.data.next = self.memory.data_out.val();
+        if (self.place.val().get_bits::<5>(3) == 0) && (self.sent.q.val() != 2) {
+            self.speak.data.next = self.read_byte.val();
+            if self.place.val().get_bit(2) {
+                self.speak.data.next = self.read_meta.val();
+            }
+            if self.sent.q.val().get_bit(2) {
+                self.speak.data.next = self.write_byte.val();
+                if self.place.val().get_bit(2) {
+                    self.speak.data.next = self.write_meta.val();
+                }
+            }
+            // HELLO: version 1.
+            if self.sent.q.val() == 1 {
+                self.speak.data.next = bit_cast::<8, 1>((self.place.val().get_bits::<2>(0) == 0).into());
+            }
         }
 
         // What has come.

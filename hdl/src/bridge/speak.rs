@@ -29,7 +29,7 @@ enum State {
 ///  data ------------^-------------------+--bits--> Crc16
 /// ```
 ///
-/// **Interface.** `start`, while not `busy`, begins a frame with this `head` (kind, interrupt, number) and `count` words. Byte `place` of the payload is wanted on `data` from two
+/// **Interface.** `start` with `turn`, while not `busy`, begins a frame with this `head` (kind, interrupt, number) and `count` words. Byte `place` of the payload is wanted on `data` in cycles with `turn` from two
 /// cycles after `place` has changed. `done`: the last bit has left.
 ///
 /// **Latency** 1 cycle to the start bit. **Throughput** that of the UART.
@@ -39,6 +39,8 @@ pub struct Speak<const N: usize> {
     pub clock: Signal<In, Clock>,
     /// The line.
     pub pin: Signal<Out, Bit>,
+    /// A byte can be given in this cycle: `data` is right, once it has had its time.
+    pub turn: Signal<In, Bit>,
     /// Begin a frame.
     pub start: Signal<In, Bit>,
     /// Its first byte.
@@ -61,6 +63,7 @@ pub struct Speak<const N: usize> {
     at: DFF<FB<9>>,
     // The byte on the line belongs to the CRC.
     counts: DFF<Bit>,
+    gives: Signal<Local, Bit>,
     next: Signal<Local, FB<9>>,
     whole: Signal<Local, FB<9>>,
     field: Signal<Local, FB<16>>,
@@ -72,6 +75,7 @@ impl<const N: usize> Speak<N> {
         Self {
             clock: Signal::default(),
             pin: Signal::default(),
+            turn: Signal::default(),
             start: Signal::default(),
             head: Signal::default(),
             count: Signal::default(),
@@ -86,6 +90,7 @@ impl<const N: usize> Speak<N> {
             words: DFF::default(),
             at: DFF::default(),
             counts: DFF::default(),
+            gives: Signal::default(),
             next: Signal::default(),
             whole: Signal::default(),
             field: Signal::default(),
@@ -107,13 +112,14 @@ impl<const N: usize> Logic for Speak<N> {
         self.whole.next = bit_cast::<9, 7>(self.words.q.val()) << 2;
         self.busy.next = self.state.q.val() != State::Idle;
         self.done.next = false;
-        self.uart.valid.next = self.state.q.val() != State::End;
+        self.uart.valid.next = self.turn.val() && (self.state.q.val() != State::End);
+        self.gives.next = self.turn.val() && self.uart.ready.val();
         self.uart.value.next = self.data.val();
         match self.state.q.val() {
             State::Idle => {
-                self.uart.valid.next = self.start.val();
+                self.uart.valid.next = self.turn.val() && self.start.val();
                 self.uart.value.next = 0xa5.into();
-                if self.start.val() {
+                if self.turn.val() && self.start.val() {
                     self.kept.d.next = self.head.val();
                     self.words.d.next = self.count.val();
                     self.at.d.next = 0.into();
@@ -123,14 +129,14 @@ impl<const N: usize> Logic for Speak<N> {
             }
             State::Head => {
                 self.uart.value.next = self.kept.q.val();
-                if self.uart.ready.val() {
+                if self.gives.val() {
                     self.counts.d.next = true;
                     self.state.d.next = State::Length;
                 }
             }
             State::Length => {
                 self.uart.value.next = bit_cast::<8, 7>(self.words.q.val());
-                if self.uart.ready.val() {
+                if self.gives.val() {
                     self.state.d.next = State::Payload;
                     if self.words.q.val() == 0 {
                         self.state.d.next = State::Low;
@@ -138,7 +144,7 @@ impl<const N: usize> Logic for Speak<N> {
                 }
             }
             State::Payload => {
-                if self.uart.ready.val() {
+                if self.gives.val() {
                     self.at.d.next = self.next.val();
                     if self.next.val() == self.whole.val() {
                         self.state.d.next = State::Low;
@@ -147,14 +153,14 @@ impl<const N: usize> Logic for Speak<N> {
             }
             State::Low => {
                 self.uart.value.next = self.field.val().get_bits::<8>(0);
-                if self.uart.ready.val() {
+                if self.gives.val() {
                     self.counts.d.next = false;
                     self.state.d.next = State::High;
                 }
             }
             State::High => {
                 self.uart.value.next = self.field.val().get_bits::<8>(8);
-                if self.uart.ready.val() {
+                if self.gives.val() {
                     self.state.d.next = State::End;
                 }
             }

@@ -2,7 +2,7 @@ use crate::fb::FB;
 use rust_hdl::prelude::*;
 
 /// The polynomial 1EDC6F41 of RFC 3720 and RFC 5044, lowest bit first.
-const POLYNOMIAL: u32 = 0x82f6_3b78;
+pub(super) const POLYNOMIAL: u32 = 0x82f6_3b78;
 
 /// CRC32c, 32 bits a cycle.
 ///

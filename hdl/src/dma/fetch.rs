@@ -1,5 +1,5 @@
 use super::{Bursts, ReadMaster};
-use crate::align::Rotator;
+use crate::align::{Rotator, SerialRotator};
 use crate::fb::{FB, bit_cast, bits};
 use crate::stream::StreamOut;
 use rust_hdl::prelude::*;
@@ -13,6 +13,8 @@ use rust_hdl::prelude::*;
 ///  ring_data, words_data --------------------------------+
 /// ```
 ///
+/// **Two forms.** A word a cycle; or, [`serial`](Self::serial), a byte a cycle.
+///
 /// **Interface.** There is one address, whose halves `set_low` and `set_high` set to `word`. With `start` while `idle`, `bytes` (at least one)
 /// from there come out of `downstream` as one packet: from host memory if `from_host` is set, else from the ring, whose byte addresses
 /// are taken modulo its size (2^`A` words); then the address is that of the byte behind. With `from_words` the bytes are
@@ -25,10 +27,10 @@ use rust_hdl::prelude::*;
 /// cycle at the address of the word that is next after this cycle, so its output is always the next word. The
 /// rotator drops the bytes in front of the first, but for `lane` of them; if there are too few, a word of nothing goes first.
 ///
-/// **Latency** from `start` to the first word: 3 cycles from the ring. **Throughput** one word a cycle.
+/// **Latency** from `start` to the first word: 3 cycles from the ring. **Throughput** one word a cycle (serial: a byte; from a ring with one copy a byte every other cycle).
 ///
 /// **Area and fmax** on the HX8K: docs/area.md.
-#[derive(LogicBlock, Default)]
+#[derive(LogicBlock)]
 pub struct Fetch<const A: usize> {
     /// Rising edge.
     pub clock: Signal<In, Clock>,
@@ -73,6 +75,8 @@ pub struct Fetch<const A: usize> {
     /// The bytes.
     pub downstream: StreamOut,
     rotator: Rotator,
+    serial: SerialRotator,
+    is_serial: Constant<Bit>,
     bursts: Bursts,
     // Words still to come, first of all, which bytes of the first and last are none.
     left: DFF<FB<17>>,
@@ -96,9 +100,75 @@ pub struct Fetch<const A: usize> {
     valid: Signal<Local, Bit>,
     bad: Signal<Local, Bit>,
     takes: Signal<Local, Bit>,
+    ready: Signal<Local, Bit>,
+    offers: Signal<Local, Bit>,
+    ends: Signal<Local, Bit>,
+    given: Signal<Local, FB<32>>,
+}
+
+impl<const A: usize> Default for Fetch<A> {
+    fn default() -> Self {
+        Self {
+            clock: Signal::default(),
+            reset: Signal::default(),
+            start: Signal::default(),
+            from_host: Signal::default(),
+            from_words: Signal::default(),
+            skip: Signal::default(),
+            word: Signal::default(),
+            set_low: Signal::default(),
+            set_high: Signal::default(),
+            bytes: Signal::default(),
+            lane: Signal::default(),
+            idle: Signal::default(),
+            failed: Signal::default(),
+            ring_address: Signal::default(),
+            ring_data: Signal::default(),
+            ring_wait: Signal::default(),
+            words_data: Signal::default(),
+            words_valid: Signal::default(),
+            words_ready: Signal::default(),
+            channel: Default::default(),
+            downstream: Default::default(),
+            rotator: Rotator::default(),
+            serial: SerialRotator::default(),
+            is_serial: Constant::new(false),
+            bursts: Bursts::default(),
+            left: DFF::default(),
+            opening: DFF::default(),
+            is_host: DFF::default(),
+            is_words: DFF::default(),
+            padding: DFF::default(),
+            offset: DFF::default(),
+            unused: DFF::default(),
+            error: DFF::default(),
+            place: DFF::default(),
+            starts: Signal::default(),
+            low: Signal::default(),
+            span: Signal::default(),
+            total: Signal::default(),
+            odd: Signal::default(),
+            next_place: Signal::default(),
+            active: Signal::default(),
+            is_last: Signal::default(),
+            valid: Signal::default(),
+            bad: Signal::default(),
+            takes: Signal::default(),
+            ready: Signal::default(),
+            offers: Signal::default(),
+            ends: Signal::default(),
+            given: Signal::default(),
+        }
+    }
 }
 
 impl<const A: usize> Fetch<A> {
+    /// A byte a cycle.
+    pub fn serial(mut self) -> Self {
+        self.is_serial = Constant::new(true);
+        self
+    }
+
     /// With host addresses of 32 bits: see [`Bursts`].
     pub fn narrow(mut self) -> Self {
         self.bursts = self.bursts.narrow();
@@ -110,40 +180,69 @@ impl<const A: usize> Logic for Fetch<A> {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(self, clock, left, opening, is_host, offset, unused, error, is_words, padding, place);
-        clock!(self, clock, rotator, bursts);
-        StreamOut::link(&mut self.downstream, &mut self.rotator.downstream);
+        clock!(self, clock, rotator, serial, bursts);
         self.rotator.reset.next = self.reset.val();
+        self.serial.reset.next = self.reset.val();
+        self.rotator.downstream.ready.next = self.downstream.ready.val();
+        self.serial.downstream.ready.next = self.downstream.ready.val();
+        self.downstream.data.next = self.rotator.downstream.data.val();
+        self.downstream.valid.next = self.rotator.downstream.valid.val();
+        self.downstream.first.next = self.rotator.downstream.first.val();
+        self.downstream.last.next = self.rotator.downstream.last.val();
+        self.downstream.empty.next = self.rotator.downstream.empty.val();
+        self.downstream.err.next = self.rotator.downstream.err.val();
+        self.ready.next = self.rotator.upstream.ready.val();
+        if self.is_serial.val() {
+            self.downstream.data.next = self.serial.downstream.data.val();
+            self.downstream.valid.next = self.serial.downstream.valid.val();
+            self.downstream.first.next = self.serial.downstream.first.val();
+            self.downstream.last.next = self.serial.downstream.last.val();
+            self.downstream.empty.next = self.serial.downstream.empty.val();
+            self.downstream.err.next = self.serial.downstream.err.val();
+            self.ready.next = self.serial.upstream.ready.val();
+        }
 
         // The data side.
         self.active.next = self.left.q.val() != 0;
         self.is_last.next = self.left.q.val() == 1;
-        self.takes.next = self.active.val() && !self.padding.q.val() && self.rotator.upstream.ready.val();
+        self.takes.next = self.active.val() && !self.padding.q.val() && self.ready.val();
         self.channel.ready.next = self.takes.val() && self.is_host.q.val();
         self.words_ready.next = self.takes.val() && self.is_words.q.val();
         self.valid.next = self.active.val() && !self.ring_wait.val();
         self.bad.next = self.error.q.val();
         self.rotator.offset.next = self.offset.q.val();
-        self.rotator.upstream.data.next = self.ring_data.val();
+        self.serial.offset.next = self.offset.q.val();
+        self.given.next = self.ring_data.val();
         if self.is_words.q.val() {
-            self.rotator.upstream.data.next = self.words_data.val();
+            self.given.next = self.words_data.val();
             self.valid.next = self.active.val() && self.words_valid.val();
         } else if self.is_host.q.val() {
-            self.rotator.upstream.data.next = self.channel.data.val();
+            self.given.next = self.channel.data.val();
             self.valid.next = self.active.val() && self.channel.valid.val();
             self.bad.next = self.error.q.val() || (self.valid.val() && self.channel.error.val());
         }
-        self.rotator.upstream.valid.next = self.valid.val() || self.padding.q.val();
+        self.rotator.upstream.data.next = self.given.val();
+        self.serial.upstream.data.next = self.given.val();
+        self.offers.next = self.valid.val() || self.padding.q.val();
+        self.rotator.upstream.valid.next = self.offers.val();
+        self.serial.upstream.valid.next = self.offers.val();
         self.rotator.upstream.first.next = self.opening.q.val();
-        self.rotator.upstream.last.next = false;
+        self.serial.upstream.first.next = self.opening.q.val();
+        self.ends.next = self.is_last.val() && !self.padding.q.val();
+        self.rotator.upstream.last.next = self.ends.val();
+        self.serial.upstream.last.next = self.ends.val();
         self.rotator.upstream.empty.next = 0.into();
+        self.serial.upstream.empty.next = 0.into();
         self.rotator.upstream.err.next = false;
-        if self.is_last.val() && !self.padding.q.val() {
-            self.rotator.upstream.last.next = true;
+        self.serial.upstream.err.next = false;
+        if self.ends.val() {
             self.rotator.upstream.empty.next = self.unused.q.val();
+            self.serial.upstream.empty.next = self.unused.q.val();
             self.rotator.upstream.err.next = self.bad.val();
+            self.serial.upstream.err.next = self.bad.val();
         }
         self.next_place.next = self.place.q.val();
-        if self.rotator.upstream.ready.val() && (self.valid.val() || self.padding.q.val()) {
+        if self.ready.val() && self.offers.val() {
             self.padding.d.next = false;
             self.opening.d.next = false;
         }
@@ -151,6 +250,11 @@ impl<const A: usize> Logic for Fetch<A> {
             self.left.d.next = self.left.q.val() - 1;
             self.error.d.next = self.bad.val();
             self.next_place.next = self.place.q.val() + 1;
+        }
+
+        if self.is_serial.val() && self.valid.val() {
+            // Its first byte can come out while the word is still there.
+            self.error.d.next = self.bad.val();
         }
 
         // A new packet.

@@ -105,7 +105,7 @@ pub struct Writer<const A: usize> {
     tag: DFF<FB<8>>,
     left: DFF<FB<16>>,
     // Bytes to the next marker. Where the next byte comes from the fetch knows, where it goes to the bursts.
-    to_marker: DFF<FB<16>>,
+    to_marker: DFF<FB<9>>,
     // The stretch, the words it takes, and what is still to be done of it.
     stretch: DFF<FB<16>>,
     moving: DFF<Bit>,
@@ -119,10 +119,23 @@ pub struct Writer<const A: usize> {
     passes: Signal<Local, Bit>,
     low_strobes: Signal<Local, FB<4>>,
     high_strobes: Signal<Local, FB<4>>,
+    is_cut: Signal<Local, Bit>,
     is_idle: Signal<Local, Bit>,
 }
 
 impl<const A: usize> Writer<A> {
+    /// For the tags of a device of 4 QPs: see [`Tags`].
+    pub fn few_tags(mut self) -> Self {
+        self.tags = Tags::few();
+        self
+    }
+
+    /// A byte a cycle, where bytes have to be turned.
+    pub fn serial(mut self) -> Self {
+        self.fetch = self.fetch.serial();
+        self
+    }
+
     /// With host addresses of 32 bits: see [`Bursts`].
     pub fn narrow(mut self) -> Self {
         self.fetch = self.fetch.narrow();
@@ -202,7 +215,7 @@ impl<const A: usize> Logic for Writer<A> {
                     self.from_host.d.next = self.level.q.val();
                     // Of the ring's address only the low end counts.
                     self.fetch.set_low.next = true;
-                    self.to_marker.d.next = self.command.val().get_bits::<16>(16);
+                    self.to_marker.d.next = self.command.val().get_bits::<9>(16);
                 }
             }
             if self.state.q.val() == State::ToLow {
@@ -237,6 +250,8 @@ impl<const A: usize> Logic for Writer<A> {
         }
 
         // The stretches of a command.
+        self.is_cut.next = self.left.q.val().get_bits::<7>(9).any()
+            || (self.to_marker.q.val() < self.left.q.val().get_bits::<9>(0));
         if self.state.q.val() == State::Stretch {
             self.state.d.next = State::Launch;
             self.stretch.d.next = self.left.q.val();
@@ -245,8 +260,8 @@ impl<const A: usize> Logic for Writer<A> {
             } else if self.markers.q.val() && (self.to_marker.q.val() == 0) {
                 self.state.d.next = State::Marker;
                 self.stretch.d.next = 4.into();
-            } else if self.markers.q.val() && (self.to_marker.q.val() < self.left.q.val()) {
-                self.stretch.d.next = self.to_marker.q.val();
+            } else if self.markers.q.val() && self.is_cut.val() {
+                self.stretch.d.next = bit_cast::<16, 9>(self.to_marker.q.val());
             }
         }
         self.fetch.from_words.next = !self.is_place.q.val();
@@ -319,7 +334,7 @@ impl<const A: usize> Logic for Writer<A> {
             self.state.d.next = State::Stretch;
             self.left.d.next = self.left.q.val() - self.stretch.q.val();
             if self.markers.q.val() {
-                self.to_marker.d.next = self.to_marker.q.val() - self.stretch.q.val();
+                self.to_marker.d.next = self.to_marker.q.val() - self.stretch.q.val().get_bits::<9>(0);
             }
         }
 

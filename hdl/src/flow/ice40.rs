@@ -1,5 +1,5 @@
 use super::report::utilisation;
-use super::{FlowError, Netlist, Routed, Used, run};
+use super::{FlowError, Netlist, Routed, Used, run, synthesis};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -39,8 +39,8 @@ pub(super) fn write(folder: &Path, file: &str, text: &str) -> Result<(), FlowErr
 /// `top.v` is written first.
 pub fn statistics(folder: &Path, verilog: &str) -> Result<Netlist, FlowError> {
     write(folder, "top.v", verilog)?;
-    let script = "read_verilog top.v; synth_ice40 -noflatten -top top; tee -q -o hierarchy.txt stat";
-    run(folder, "yosys", &["-q", "-p", script])?;
+    let script = synthesis(folder, "top.v", "top", "-noflatten")? + "; tee -q -o hierarchy.txt stat";
+    run(folder, "yosys", &["-q", "-p", &script])?;
     let path = folder.join("hierarchy.txt");
     let report = std::fs::read_to_string(&path).map_err(|source| FlowError::File { path, source })?;
     Netlist::parse(&report)
@@ -63,8 +63,8 @@ impl Project {
         }
         write(folder, "top.v", &self.verilog)?;
         write(folder, "top.pcf", &self.constraints)?;
-        let script = "read_verilog top.v; synth_ice40 -top top -json top.json";
-        run(folder, "yosys", &["-q", "-l", "yosys.log", "-p", script])?;
+        let script = synthesis(folder, "top.v", "top", "-json top.json")?;
+        run(folder, "yosys", &["-q", "-l", "yosys.log", "-p", &script])?;
         let mut arguments: Vec<&str> = self.part.iter().map(String::as_str).collect();
         arguments.extend(["--json", "top.json", "--pcf", "top.pcf"]);
         // What does not fit ends the placement with one cell of very many: look at the sums before.

@@ -2,12 +2,18 @@
 
 mod cdc;
 mod crc32;
+mod crc32x8;
 mod ethernet;
+mod gigabit;
+mod gmii;
 mod rmii;
 mod words;
 
 pub use cdc::{CrossRam, Crossing};
 pub use crc32::Crc32;
+pub use crc32x8::Crc32x8;
 pub use ethernet::Ethernet;
+pub use gigabit::GigabitEthernet;
+pub use gmii::{GmiiReceiver, GmiiSender};
 pub use rmii::{RmiiReceiver, RmiiSender};
 pub use words::{FromWords, ToWords};

@@ -113,6 +113,8 @@ pub struct Packets<const A: usize, const D: usize, const L: usize> {
     // From here on there is no room.
     limit: Constant<FB<A>>,
     own: Constant<Bit>,
+    // Head and tail count modulo the words.
+    rounds: Constant<FB<A>>,
     // Where in the shared memory.
     base: Constant<FB<8>>,
     mask: Constant<FB<8>>,
@@ -173,6 +175,7 @@ impl<const A: usize, const D: usize, const L: usize> Packets<A, D, L> {
             // With one packet more, a word stays free: a full queue is no empty one.
             limit: Constant::new(FB::new((words - most) as u64)),
             own: Constant::new(own),
+            rounds: Constant::new(FB::new(words as u64 - 1)),
             base: Constant::new(FB::cut(base as u64)),
             mask: Constant::new(FB::cut(words as u64 - 1)),
         }
@@ -194,13 +197,14 @@ impl<const A: usize, const D: usize, const L: usize> Logic for Packets<A, D, L> 
         self.store.write_data.next = bit_cast::<32, D>(self.data_in.val());
         self.store.write_enable.next = self.write.val();
         self.next_tail.next = self.tail.q.val() + bit_cast::<A, 7>(self.commit.val());
-        self.tail.d.next = self.next_tail.val();
+        self.tail.d.next = self.next_tail.val() & self.rounds.val();
 
         self.shows.next = self.there.q.val() && (self.own.val() || self.seen.q.val());
         self.next_head.next = self.head.q.val();
         if self.shows.val() && self.ready.val() {
             self.next_head.next = self.head.q.val() + 1;
         }
+        self.next_head.next = self.next_head.val() & self.rounds.val();
         self.ram.read_address.next = self.next_head.val();
         self.store.read_address.next =
             (bit_cast::<8, A>(self.next_head.val()) & self.mask.val()) | self.base.val();
@@ -209,7 +213,9 @@ impl<const A: usize, const D: usize, const L: usize> Logic for Packets<A, D, L> 
         self.seen.d.next = self.turn.val();
 
         self.used.next = self.tail.q.val() - self.head.q.val();
+        self.used.next = self.used.val() & self.rounds.val();
         self.after.next = self.next_tail.val() - self.head.q.val();
+        self.after.next = self.after.val() & self.rounds.val();
         self.free.d.next = self.after.val() < self.limit.val();
         if self.reset.val() {
             self.head.d.next = 0.into();

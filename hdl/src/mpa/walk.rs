@@ -1,4 +1,4 @@
-use crate::crc::Crc32c;
+use crate::crc::{Crc32c, Crc32cBytes};
 use crate::dma::{Fetch, ReadMaster};
 use crate::fb::{FB, bit_cast};
 use crate::mem::{Packets, StoreMaster};
@@ -55,7 +55,7 @@ enum State {
 ///
 /// **Errors.** An FPDU of which a word could not be read counts as one with a bad CRC, checked or not.
 ///
-/// **Latency** 7 cycles from W3 to the first word if nothing is there. **Throughput** one word a cycle, 4 cycles more an FPDU.
+/// **Latency** 7 cycles from W3 to the first word if nothing is there. **Throughput** one word a cycle, 4 cycles more an FPDU; [`serial`](Self::serial): a byte a cycle.
 ///
 /// **Area and fmax** on the HX8K: docs/area.md.
 #[derive(LogicBlock)]
@@ -92,6 +92,10 @@ pub struct Walk<const A: usize> {
     pub channel: ReadMaster,
     fetch: Fetch<A>,
     crc: Crc32c,
+    // In its place, a byte a cycle, and the byte.
+    bytes_crc: Crc32cBytes,
+    lane: DFF<FB<2>>,
+    is_serial: Constant<Bit>,
     packets: Packets<8, 32, 22>,
     state: DFF<State>,
     // The command.
@@ -124,6 +128,9 @@ pub struct Walk<const A: usize> {
     rest: DFF<FB<5>>,
     shown_bits: Constant<FB<32>>,
     taking: Signal<Local, Bit>,
+    wants: Signal<Local, Bit>,
+    octet: Signal<Local, FB<8>>,
+    sum: Signal<Local, FB<32>>,
     passes: Signal<Local, Bit>,
     complete: Signal<Local, Bit>,
     is_marker: Signal<Local, Bit>,
@@ -177,6 +184,9 @@ impl<const A: usize> Walk<A> {
             channel: Default::default(),
             fetch: Fetch::default(),
             crc: Crc32c::default(),
+            bytes_crc: Crc32cBytes::default(),
+            lane: DFF::default(),
+            is_serial: Constant::new(false),
             packets,
             state: DFF::default(),
             markers: DFF::default(),
@@ -203,6 +213,9 @@ impl<const A: usize> Walk<A> {
             rest: DFF::default(),
             shown_bits: Constant::new(FB::new(0xffff_001f)),
             taking: Signal::default(),
+            wants: Signal::default(),
+            octet: Signal::default(),
+            sum: Signal::default(),
             passes: Signal::default(),
             complete: Signal::default(),
             is_marker: Signal::default(),
@@ -226,6 +239,13 @@ impl<const A: usize> Walk<A> {
         }
     }
 
+    /// A byte a cycle.
+    pub fn serial(mut self) -> Self {
+        self.is_serial = Constant::new(true);
+        self.fetch = self.fetch.serial();
+        self
+    }
+
     /// With host addresses of 32 bits: see [`Bursts`](crate::dma::Bursts).
     pub fn narrow(mut self) -> Self {
         self.fetch = self.fetch.narrow();
@@ -238,9 +258,10 @@ impl<const A: usize> Logic for Walk<A> {
     fn update(&mut self) {
         dff_setup!(
             self, clock, state, markers, checked, from_host, bytes, at, position, unused, to_marker, phase,
-            inside, known, length, back, left, shown, most, mismatch, whole, ended, code, pending, rest
+            inside, known, length, back, left, shown, most, mismatch, whole, ended, code, pending, rest,
+            lane
         );
-        clock!(self, clock, fetch, crc, packets);
+        clock!(self, clock, fetch, crc, bytes_crc, packets);
         self.fetch.reset.next = self.reset.val();
         self.packets.reset.next = self.reset.val();
         ReadMaster::link(&mut self.channel, &mut self.fetch.channel);
@@ -305,9 +326,11 @@ impl<const A: usize> Logic for Walk<A> {
         }
 
         // A word of the stream; the first of a packet needs room for its results.
-        self.taking.next = (self.state.q.val() == State::Body)
+        self.wants.next =
+            (self.state.q.val() == State::Body) && (self.packets.room.val() || (self.position.q.val() != 0));
+        self.taking.next = self.wants.val()
             && self.packets.may_write.val()
-            && (self.packets.room.val() || (self.position.q.val() != 0));
+            && (!self.is_serial.val() || (self.lane.q.val() == 3));
         self.fetch.downstream.ready.next = self.taking.val() || (self.state.q.val() == State::Drain);
         self.passes.next = self.taking.val() && self.fetch.downstream.valid.val();
         self.is_marker.next = self.markers.q.val() && (self.to_marker.q.val() == 0);
@@ -315,6 +338,33 @@ impl<const A: usize> Logic for Walk<A> {
         self.crc.enable.next = self.passes.val();
         self.crc.init.next = self.position.q.val() == 0;
         self.crc.data.next = self.fetch.downstream.data.val();
+        self.sum.next = self.crc.crc.val();
+        // Serial: the word stays until its last byte has gone into the CRC.
+        self.octet.next = self.fetch.downstream.data.val().get_bits::<8>(0);
+        if self.lane.q.val() == 1 {
+            self.octet.next = self.fetch.downstream.data.val().get_bits::<8>(8);
+        }
+        if self.lane.q.val() == 2 {
+            self.octet.next = self.fetch.downstream.data.val().get_bits::<8>(16);
+        }
+        if self.lane.q.val() == 3 {
+            self.octet.next = self.fetch.downstream.data.val().get_bits::<8>(24);
+        }
+        self.bytes_crc.init.next = (self.position.q.val() == 0) && (self.lane.q.val() == 0);
+        self.bytes_crc.shift.next = false;
+        self.bytes_crc.data.next = self.octet.val();
+        self.bytes_crc.enable.next = false;
+        if self.is_serial.val() {
+            self.sum.next = self.bytes_crc.crc.val();
+            self.bytes_crc.enable.next = self.passes.val();
+            if self.wants.val() && self.fetch.downstream.valid.val() && (self.lane.q.val() != 3) {
+                self.bytes_crc.enable.next = true;
+                self.lane.d.next = self.lane.q.val() + 1;
+            }
+            if self.passes.val() {
+                self.lane.d.next = 0.into();
+            }
+        }
         // The length field, words it covers with itself, words up to and with the CRC.
         self.field.next = (bit_cast::<16, 8>(self.fetch.downstream.data.val().get_bits::<8>(0)) << 8)
             | bit_cast::<16, 8>(self.fetch.downstream.data.val().get_bits::<8>(8));
@@ -380,7 +430,7 @@ impl<const A: usize> Logic for Walk<A> {
 
         // The results.
         self.failed.next = self.whole.q.val()
-            && (self.fetch.failed.val() || (self.checked.q.val() && (self.crc.crc.val() != 0x4867_4bc7)));
+            && (self.fetch.failed.val() || (self.checked.q.val() && (self.sum.val() != 0x4867_4bc7)));
         self.there.next = bit_cast::<32, 17>(self.position.q.val()) << 2;
         self.commits.next = false;
         self.packets.commit.next = 0.into();
@@ -494,6 +544,7 @@ impl<const A: usize> Logic for Walk<A> {
             self.state.d.next = State::Command;
             self.pending.d.next = 0.into();
             self.rest.d.next = 0.into();
+            self.lane.d.next = 0.into();
         }
         self.packets.ready.next = self.ready.val();
         self.waiting.next = self.pending.q.val() != 0;

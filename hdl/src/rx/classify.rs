@@ -1,5 +1,5 @@
 use super::{Options, Sum};
-use crate::fb::{FB, bit_cast};
+use crate::fb::{FB, bit_cast, bits};
 use rust_hdl::prelude::*;
 
 /// Says what a frame is, as the golden `classify` does, while its words go by.
@@ -21,7 +21,7 @@ use rust_hdl::prelude::*;
 /// a register per check do. Checks are joined in the order of the golden model: a segment with a broken option
 /// is malformed whatever its checksum. Fields of a frame too short to have them are those of the one before, but its length
 /// or that of its headers is then found wrong first. The pseudo header enters the TCP sum while the IPv4 header goes
-/// by; behind the segment's own length the sum takes no more bytes.
+/// by; behind the datagram's own length the sum takes no more bytes, and one that claims more than has come is found out there.
 ///
 /// **Latency** 3 cycles. **Throughput** one word a cycle, 4 cycles a word of TCP options.
 ///
@@ -40,6 +40,8 @@ pub struct Classify {
     pub take: Signal<In, Bit>,
     /// It must stay.
     pub hold: Signal<Out, Bit>,
+    /// Bytes of it that are none.
+    pub empty: Signal<In, FB<2>>,
     /// Bytes without the pad.
     pub length: Signal<In, FB<16>>,
     /// The frame is too long for the ring.
@@ -80,13 +82,15 @@ pub struct Classify {
     version4: DFF<Bit>,
     ihl: DFF<FB<4>>,
     total: DFF<FB<16>>,
+    // The datagram claims more than has come.
+    short: DFF<Bit>,
     fragment: DFF<Bit>,
     tcp: DFF<Bit>,
     segment: DFF<FB<16>>,
     header: DFF<FB<4>>,
     rest: DFF<FB<17>>,
     mixed: DFF<FB<8>>,
-    // Words of the IPv4 header, bytes of the segment still to come.
+    // Words of the IPv4 header, bytes of the datagram still to come.
     header_left: DFF<FB<4>>,
     left: DFF<FB<16>>,
     // Halves of the word and all of it as big-endian numbers.
@@ -96,11 +100,11 @@ pub struct Classify {
     masked: Signal<Local, FB<32>>,
     folded: Signal<Local, FB<8>>,
     elsewhere: Signal<Local, Bit>,
-    ip_header: Signal<Local, FB<17>>,
     tcp_header: Signal<Local, FB<17>>,
-    there: Signal<Local, FB<17>>,
-    claimed: Signal<Local, FB<17>>,
-    needed: Signal<Local, FB<17>>,
+    due: Signal<Local, FB<16>>,
+    few: Signal<Local, FB<3>>,
+    there: Signal<Local, FB<3>>,
+    no_header: Signal<Local, Bit>,
 }
 
 impl Logic for Classify {
@@ -118,6 +122,7 @@ impl Logic for Classify {
             version4,
             ihl,
             total,
+            short,
             fragment,
             tcp,
             segment,
@@ -185,7 +190,22 @@ impl Logic for Classify {
             && (!self.beginning.q.val()
                 || (self.data.val().get_bits::<16>(0) != self.mac_low.val().get_bits::<16>(16))
                 || (self.data.val().get_bits::<16>(16) != self.mac_high.val()));
+        // What the datagram says is still to come, this word included.
+        self.due.next = self.left.q.val();
+        if self.n.q.val() == 4 {
+            self.due.next = self.lower.val();
+        }
+        self.few.next = self.due.val().get_bits::<3>(0);
+        self.there.next = bits::<3>(4) - bit_cast::<3, 2>(self.empty.val());
         if self.take.val() {
+            if self.n.q.val() > 3 {
+                self.short.d.next =
+                    self.due.val().get_bits::<13>(3).any() || (self.few.val() > self.there.val());
+                self.left.d.next = self.due.val() - 4;
+                if !self.due.val().get_bits::<14>(2).any() {
+                    self.left.d.next = 0.into();
+                }
+            }
             if self.n.q.val() != 31 {
                 self.n.d.next = self.n.q.val() + 1;
             }
@@ -224,13 +244,6 @@ impl Logic for Classify {
             }
             if self.n.q.val() == 8 {
                 self.slot_write.next = true;
-                self.left.d.next = self.segment.q.val();
-            }
-            if self.n.q.val() > 8 {
-                self.left.d.next = self.left.q.val() - 4;
-                if self.left.q.val() < 4 {
-                    self.left.d.next = 0.into();
-                }
             }
             if self.n.q.val() == 9 {
                 self.slot_write.next = true;
@@ -249,10 +262,8 @@ impl Logic for Classify {
         }
 
         // What is there, what the headers claim, and the verdict.
-        self.there.next = bit_cast::<17, 16>(self.length.val());
-        self.claimed.next = bit_cast::<17, 16>(self.total.q.val());
-        self.needed.next = self.claimed.val() + 14;
-        self.ip_header.next = bit_cast::<17, 4>(self.ihl.q.val()) << 2;
+        self.no_header.next = !self.total.q.val().get_bits::<10>(6).any()
+            && (self.total.q.val().get_bits::<4>(2) < self.ihl.q.val());
         self.tcp_header.next = bit_cast::<17, 4>(self.header.q.val()) << 2;
         self.rest.d.next = bit_cast::<17, 16>(self.segment.q.val()) - self.tcp_header.val();
         self.class.next = 0.into();
@@ -266,8 +277,8 @@ impl Logic for Classify {
             self.class.next = 1.into();
         } else if !self.version4.q.val()
             || (self.ihl.q.val() < 5)
-            || (self.claimed.val() < self.ip_header.val())
-            || (self.there.val() < self.needed.val())
+            || self.no_header.val()
+            || self.short.q.val()
         {
             self.class.next = 3.into();
         } else if !self.ip_sum.good.val() {
@@ -292,6 +303,7 @@ impl Logic for Classify {
             self.n.d.next = 0.into();
             self.is_dropped.d.next = false;
             self.header_left.d.next = 0.into();
+            self.short.d.next = true;
         }
     }
 }

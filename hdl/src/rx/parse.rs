@@ -170,6 +170,7 @@ impl<const A: usize> Logic for Parse<A> {
         self.classify.data.next = self.upstream.data.val();
         self.classify.valid.next = self.upstream.valid.val();
         self.classify.take.next = self.passes.val();
+        self.classify.empty.next = self.upstream.empty.val();
         self.classify.length.next = self.length.q.val();
         self.classify.oversize.next = self.oversize.q.val();
         self.classify.mac_low.next = self.mac_low.val();

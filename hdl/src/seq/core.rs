@@ -19,17 +19,18 @@ use rust_hdl::prelude::*;
 /// are set. `out_*`: likewise for the port it writes. `cond`: the COND bits, for WAIT. `waiting`: it is in WAIT and nothing has come. `retired`,
 /// `retired_pc`: an instruction has been executed, for traces and coverage. `fill_*`: lines of the program, as [`Cache`] wants them.
 ///
-/// **Two forms.** [`Sequencer::new`] holds the whole program and two copies of M. [`Sequencer::small`] fetches its program through a cache and has
-/// one copy of M: an instruction that reads two words of M takes a cycle more.
+/// **Two forms.** [`Sequencer::new`] holds the whole program and two copies of M. [`Sequencer::small`] fetches its program through a cache, which takes far longer than
+/// any instruction: so it has one copy of M, looks for an instruction only when the one in front is done, and shifts a place a cycle.
 ///
 /// **Theory of operation.** Three stages. A jump that the instruction word alone decides is taken while the word is read, so
-/// it costs nothing more; one that needs operands is taken at the end of execute, and the instruction being read is
+/// it costs nothing more (in the small form no jump does); one that needs operands is taken at the end of execute, and the instruction being read is
 /// dropped. The result of the instruction in front is forwarded, since M does not give a word that is being written. The adder's sum addresses T:
 /// STT writes in its cycle, LDT reads and stays for a second one. When a port is not ready, everything stands still. An instruction that is not there, or
 /// has read one of its two words, stays in its stage, and nothing goes to execute. A line is only asked for when nothing is in execute that could
 /// jump elsewhere.
 ///
-/// **Latency** 3 cycles. **Throughput** an instruction a cycle; branch taken, JR, SETQP, LDT: 2; small form: 1 more if it reads two words of M.
+/// **Latency** 3 cycles. **Throughput** an instruction a cycle; branch taken, JR, SETQP, LDT: 2. Small form: 2 cycles, 3 if it reads two words of M; LDT 1 more; a shift or
+/// a test of a bit 1 more, and 1 for each place.
 #[derive(LogicBlock)]
 pub struct Sequencer<const P: usize, const M: usize, const T: usize, const I: usize, const N: usize> {
     /// Rising edge.
@@ -88,6 +89,8 @@ pub struct Sequencer<const P: usize, const M: usize, const T: usize, const I: us
     x_pc: DFF<FB<P>>,
     x_valid: DFF<Bit>,
     x_phase: DFF<Bit>,
+    // Places by which a word is still to be shifted.
+    turns: DFF<FB<5>>,
     forward_a: DFF<Bit>,
     forward_b: DFF<Bit>,
     last: DFF<FB<32>>,
@@ -110,6 +113,7 @@ pub struct Sequencer<const P: usize, const M: usize, const T: usize, const I: us
     missing: Signal<Local, Bit>,
     incomplete: Signal<Local, Bit>,
     advances: Signal<Local, Bit>,
+    enters: Signal<Local, Bit>,
     // Wires of execute.
     word_a: Signal<Local, FB<32>>,
     word: Signal<Local, FB<32>>,
@@ -143,6 +147,11 @@ pub struct Sequencer<const P: usize, const M: usize, const T: usize, const I: us
     wide: Signal<Local, FB<33>>,
     sum: Signal<Local, FB<32>>,
     carry_out: Signal<Local, Bit>,
+    both: Signal<Local, Bit>,
+    x_at: Signal<Local, FB<P>>,
+    is_slow: Signal<Local, Bit>,
+    turning: Signal<Local, Bit>,
+    given: Signal<Local, FB<32>>,
     amount: Signal<Local, FB<5>>,
     is_left: Signal<Local, Bit>,
     turn: Signal<Local, FB<5>>,
@@ -247,6 +256,7 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
             x_pc: DFF::default(),
             x_valid: DFF::default(),
             x_phase: DFF::default(),
+            turns: DFF::default(),
             forward_a: DFF::default(),
             forward_b: DFF::default(),
             last: DFF::default(),
@@ -268,6 +278,7 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
             missing: Signal::default(),
             incomplete: Signal::default(),
             advances: Signal::default(),
+            enters: Signal::default(),
             word_a: Signal::default(),
             word: Signal::default(),
             format: Signal::default(),
@@ -300,6 +311,11 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
             wide: Signal::default(),
             sum: Signal::default(),
             carry_out: Signal::default(),
+            both: Signal::default(),
+            x_at: Signal::default(),
+            is_slow: Signal::default(),
+            turning: Signal::default(),
+            given: Signal::default(),
             amount: Signal::default(),
             is_left: Signal::default(),
             turn: Signal::default(),
@@ -362,8 +378,8 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
-            self, clock, pc, ir_pc, ir_valid, half, x_two, first, x_ir, x_pc, x_valid, x_phase, forward_a,
-            forward_b, last, carry, qp
+            self, clock, pc, ir_pc, ir_valid, half, x_two, first, x_ir, x_pc, x_valid, x_phase, turns,
+            forward_a, forward_b, last, carry, qp
         );
         clock!(self, clock, program, operands, tables);
         self.program.reset.next = self.reset.val();
@@ -372,8 +388,29 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
         self.program.fill_data.next = self.fill_data.val();
         self.program.fill_valid.next = self.fill_valid.val();
 
+        // The instruction that is there.
+        self.ir.next = self.program.data.val();
+        self.ir_a.next = self.ir.val().get_bits::<8>(8);
+        self.ir_b.next = self.ir.val().get_bits::<8>(0);
+        self.ir_sub.next = self.ir.val().get_bits::<8>(24);
+        // With one copy: MOV, BSWAP, LOH, JR and SETQP read b alone; the others of formats 0 and 3 without an immediate read both.
+        self.only_b.next = (self.ir_sub.val() == 0)
+            || (self.ir_sub.val() == 11)
+            || (self.ir_sub.val() == 12)
+            || (self.ir_sub.val() == 0x84)
+            || (self.ir_sub.val() == 0x85);
+        self.two.next = self.single.val()
+            && !self.only_b.val()
+            && ((!self.ir.val().get_bit(31) && !self.ir.val().get_bit(30))
+                || (self.ir.val().get_bit(31) && self.ir.val().get_bit(30) && !self.ir.val().get_bit(26)));
+
         // The instruction in execute.
         self.word.next = self.x_ir.q.val();
+        self.x_at.next = self.x_pc.q.val();
+        if self.single.val() {
+            self.word.next = self.ir.val();
+            self.x_at.next = self.ir_pc.q.val();
+        }
         self.format.next = self.word.val().get_bits::<2>(30);
         self.op.next = self.word.val().get_bits::<6>(24);
         self.field_d.next = self.word.val().get_bits::<8>(16);
@@ -416,11 +453,18 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
             self.word_a.next = self.last.q.val();
         }
         self.a.next = self.word_a.val();
-        if self.x_two.q.val() {
-            self.a.next = self.first.q.val();
+        self.both.next = self.x_two.q.val();
+        if self.single.val() {
+            self.both.next = self.two.val();
         }
+        // What the port or the memory gives.
+        self.given.next = self.word_a.val();
         if self.port_a.val() {
-            self.a.next = self.port_data.val();
+            self.given.next = self.port_data.val();
+        }
+        self.a.next = self.given.val();
+        if self.both.val() && !self.port_a.val() {
+            self.a.next = self.first.q.val();
         }
         self.b.next = self.operands.data_b.val();
         if self.forward_b.q.val() {
@@ -493,6 +537,14 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
             self.within.next = self.ones.val() << self.amount.val();
         }
         self.shifted.next = self.turn_16.val() & self.within.val();
+        // With one copy: a place a cycle, in `first`.
+        self.is_slow.next = self.single.val()
+            && ((self.is_alu.val() && ((self.op.val() == 9) || (self.op.val() == 10)))
+                || (self.is_branch.val() && self.word.val().get_bit(28) && self.word.val().get_bit(27)));
+        self.turning.next = self.turns.q.val() != 0;
+        if self.single.val() {
+            self.shifted.next = self.first.q.val();
+        }
 
         // Halves and bytes.
         self.half_a.next = self.a.val() << 16;
@@ -507,7 +559,7 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
         self.byte_3.next = bit_cast::<32, 8>(self.low_byte.val());
 
         // Result.
-        self.next_pc.next = self.x_pc.q.val() + 1;
+        self.next_pc.next = self.x_at.val() + 1;
         self.wide_pc.next = bit_cast::<32, P>(self.next_pc.val());
         self.wide_imm.next = bit_cast::<32, 16>(self.imm16.val());
         self.logic.next = self.a.val() & self.b.val();
@@ -582,7 +634,8 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
         self.conditions.next = self.cond.val().get_bits::<8>(0);
         self.came.next = (self.conditions.val() & self.mask.val()).any();
         self.wait_ok.next = !self.is_wait.val() || self.came.val();
-        self.phase_ok.next = !self.is_ldt.val() || self.x_phase.q.val();
+        self.phase_ok.next = (!self.is_ldt.val() && !self.is_slow.val())
+            || (self.x_phase.q.val() && !(self.is_slow.val() && self.turning.val()));
         self.done.next = self.executes.val()
             && self.input_ok.val()
             && self.output_ok.val()
@@ -599,7 +652,7 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
             self.executes.val() && self.port_d.val() && self.input_ok.val() && self.phase_ok.val();
         self.waiting.next = self.executes.val() && self.is_wait.val() && !self.came.val();
         self.retired.next = self.done.val();
-        self.retired_pc.next = self.x_pc.q.val();
+        self.retired_pc.next = self.x_at.val();
 
         // Carry, QP, table.
         if self.done.val() && self.is_alu.val() {
@@ -619,7 +672,7 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
         self.tables.write.next = self.done.val() && self.is_stt.val();
         self.tables.write_address.next = self.sum.val().get_bits::<T>(0);
         self.tables.write_data.next = self.b.val();
-        if self.executes.val() && self.is_ldt.val() && self.input_ok.val() {
+        if self.executes.val() && (self.is_ldt.val() || self.is_slow.val()) && self.input_ok.val() {
             self.x_phase.d.next = true;
         }
         if self.done.val() {
@@ -628,6 +681,9 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
 
         // Branches.
         self.holds.next = self.turn_16.val().get_bit(0);
+        if self.single.val() {
+            self.holds.next = self.first.q.val().get_bit(0);
+        }
         if !self.word.val().get_bit(28) && !self.word.val().get_bit(27) {
             self.holds.next = self.a.val() == self.b.val();
         }
@@ -645,7 +701,7 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
         if self.word.val().get_bit(25) {
             self.distance.next = self.distance.val() | self.sign.val();
         }
-        self.target.next = self.x_pc.q.val() + self.distance.val();
+        self.target.next = self.x_at.val() + self.distance.val();
         if self.is_jr.val() {
             self.target.next = self.b.val().get_bits::<P>(0);
         }
@@ -668,10 +724,6 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
         self.operands.write_data.next = self.result.val();
 
         // Read.
-        self.ir.next = self.program.data.val();
-        self.ir_a.next = self.ir.val().get_bits::<8>(8);
-        self.ir_b.next = self.ir.val().get_bits::<8>(0);
-        self.ir_sub.next = self.ir.val().get_bits::<8>(24);
         self.offset_a.next = self.ir_a.val().get_bits::<6>(0);
         self.offset_b.next = self.ir_b.val().get_bits::<6>(0);
         self.global_a.next = self.ir_a.val().get_bits::<7>(0);
@@ -686,16 +738,6 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
             self.address_b.next =
                 self.context_base.val() | self.qp.q.val() | bit_cast::<M, 6>(self.offset_b.val());
         }
-        // With one copy: MOV, BSWAP, LOH, JR and SETQP read b alone; the others of formats 0 and 3 without an immediate read both.
-        self.only_b.next = (self.ir_sub.val() == 0)
-            || (self.ir_sub.val() == 11)
-            || (self.ir_sub.val() == 12)
-            || (self.ir_sub.val() == 0x84)
-            || (self.ir_sub.val() == 0x85);
-        self.two.next = self.single.val()
-            && !self.only_b.val()
-            && ((!self.ir.val().get_bit(31) && !self.ir.val().get_bit(30))
-                || (self.ir.val().get_bit(31) && self.ir.val().get_bit(30) && !self.ir.val().get_bit(26)));
         self.operands.enable.next = self.moves.val();
         self.operands.address_a.next = self.address_a.val();
         if self.single.val() && (self.only_b.val() || (self.two.val() && self.half.q.val())) {
@@ -708,6 +750,12 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
 
         // Fetch.
         self.fetch.next = self.pc.q.val();
+        if self.single.val() {
+            self.fetch.next = 0.into();
+            if self.ir_valid.q.val() {
+                self.fetch.next = self.next_pc.val();
+            }
+        }
         if self.ir_valid.q.val() && ((self.ir_sub.val() == 0x82) || (self.ir_sub.val() == 0x83)) {
             self.fetch.next = self.ir.val().get_bits::<P>(0);
         }
@@ -716,26 +764,51 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
         }
         self.advances.next =
             self.moves.val() && (self.jump.val() || (!self.missing.val() && !self.incomplete.val()));
+        self.enters.next =
+            self.ir_valid.q.val() && !self.jump.val() && !self.missing.val() && !self.incomplete.val();
+        if self.single.val() {
+            // The next is not looked for before this one is done.
+            self.advances.next = self.done.val() || !self.ir_valid.q.val();
+            self.enters.next = self.enters.val() && !self.executes.val();
+        }
         self.program.address.next = self.fetch.val();
         self.program.enable.next = self.advances.val();
+        if self.moves.val() {
+            self.x_two.d.next = self.two.val();
+            self.x_ir.d.next = self.ir.val();
+            self.x_pc.d.next = self.ir_pc.q.val();
+            self.x_valid.d.next = self.enters.val();
+            self.forward_a.d.next =
+                !self.single.val() && self.stores.val() && (self.field_d.val() == self.ir_a.val());
+            self.forward_b.d.next =
+                !self.single.val() && self.stores.val() && (self.field_d.val() == self.ir_b.val());
+            self.last.d.next = self.result.val();
+            if !self.missing.val() {
+                self.half.d.next = self.incomplete.val();
+            }
+        }
         if self.advances.val() {
             self.pc.d.next = self.fetch.val() + 1;
             self.ir_pc.d.next = self.fetch.val();
             self.ir_valid.d.next = true;
             self.half.d.next = false;
-        } else if self.moves.val() && !self.missing.val() {
-            self.half.d.next = self.incomplete.val();
         }
-        if self.moves.val() {
-            self.x_two.d.next = self.two.val();
-            self.first.d.next = self.word_a.val();
-            self.x_ir.d.next = self.ir.val();
-            self.x_pc.d.next = self.ir_pc.q.val();
-            self.x_valid.d.next =
-                self.ir_valid.q.val() && !self.jump.val() && !self.missing.val() && !self.incomplete.val();
-            self.forward_a.d.next = self.stores.val() && (self.field_d.val() == self.ir_a.val());
-            self.forward_b.d.next = self.stores.val() && (self.field_d.val() == self.ir_b.val());
-            self.last.d.next = self.result.val();
+
+        // The first of two words, and what is shifted.
+        if self.moves.val()
+            || (self.is_slow.val() && !self.x_phase.q.val() && (!self.both.val() || self.port_a.val()))
+        {
+            self.first.d.next = self.given.val();
+        }
+        if self.is_slow.val() && self.executes.val() && !self.x_phase.q.val() && self.input_ok.val() {
+            self.turns.d.next = self.amount.val();
+        }
+        if self.turning.val() {
+            self.turns.d.next = self.turns.q.val() - 1;
+            self.first.d.next = self.first.q.val() >> 1;
+            if self.is_left.val() {
+                self.first.d.next = self.first.q.val() << 1;
+            }
         }
         if self.reset.val() {
             self.pc.d.next = 0.into();
@@ -743,6 +816,7 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
             self.half.d.next = false;
             self.x_valid.d.next = false;
             self.x_phase.d.next = false;
+            self.turns.d.next = 0.into();
             self.qp.d.next = 0.into();
         }
     }

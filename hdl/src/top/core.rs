@@ -119,9 +119,12 @@ pub struct Core<
     turn: DFF<FB<2>>,
     mac_low: DFF<FB<32>>,
     mac_high: DFF<FB<32>>,
+    // Inverted, as it is taken off the time.
     alarm_at: DFF<FB<32>>,
     alarm_on: DFF<Bit>,
-    late: Signal<Local, FB<32>>,
+    late: Signal<Local, FB<34>>,
+    wide_now: Signal<Local, FB<34>>,
+    wide_alarm: Signal<Local, FB<34>>,
     due: Signal<Local, Bit>,
     quiet: Signal<Local, Bit>,
     conditions: Signal<Local, FB<10>>,
@@ -186,16 +189,18 @@ impl<
     /// The same in as few block RAMs as possible; the program is elsewhere. What goes to the sequencer shares one memory, what comes from it another; small reads
     /// have at most 32 words.
     pub fn small(frame_max: usize, frames_max: u8, page: u8) -> Self {
-        Self::form(Parts {
+        let mut core = Self::form(Parts {
             small: true,
             sequencer: Sequencer::small(),
             receive: Receive::small(64, 64),
-            walk: Walk::shared(128, 64),
+            walk: Walk::shared(128, 64).serial(),
             reader: Reader::shared(192, 64, 32),
             requests: Requests::shared(page, 0, 32),
             writes: Packets::shared(0, 128, 1),
-            transmit: TxEngine::shared(frame_max, frames_max, 128, 128),
-        })
+            transmit: TxEngine::shared(frame_max, frames_max, 128, 128).serial().few_tags(),
+        });
+        core.writer = core.writer.serial().few_tags();
+        core
     }
 
     fn form(parts: Parts<P, M, T, R, X, C, I, N>) -> Self {
@@ -250,6 +255,8 @@ impl<
             alarm_at: DFF::default(),
             alarm_on: DFF::default(),
             late: Signal::default(),
+            wide_now: Signal::default(),
+            wide_alarm: Signal::default(),
             due: Signal::default(),
             quiet: Signal::default(),
             conditions: Signal::default(),
@@ -398,8 +405,10 @@ impl<
         self.host_ready.next = self.requests.ready.val();
 
         // Conditions.
-        self.late.next = self.now.val() - self.alarm_at.q.val();
-        self.due.next = self.alarm_on.q.val() && !self.late.val().get_bit(31);
+        self.wide_now.next = (bit_cast::<34, 32>(self.now.val()) << 1) | 1;
+        self.wide_alarm.next = (bit_cast::<34, 32>(self.alarm_at.q.val()) << 1) | 1;
+        self.late.next = self.wide_now.val() + self.wide_alarm.val();
+        self.due.next = self.alarm_on.q.val() && !self.late.val().get_bit(32);
         self.quiet.next =
             self.writer.drained.val() && !self.writes.waiting.val() && (self.writes.level.val() == 0);
         self.conditions.next = 0.into();
@@ -528,7 +537,7 @@ impl<
             self.transmit.valid.next = self.puts.val();
         }
         if self.puts.val() && (self.out_port.val() == 6) {
-            self.alarm_at.d.next = self.word.val();
+            self.alarm_at.d.next = !self.word.val();
             self.alarm_on.d.next = true;
         }
         if self.puts.val() && (self.out_port.val() == 7) {
@@ -549,7 +558,7 @@ impl<
         self.resting.next = self.sequencer.waiting.val();
         self.sending.next = !self.transmit.idle.val();
         self.alarm_set.next = self.alarm_on.q.val();
-        self.alarm.next = self.alarm_at.q.val();
+        self.alarm.next = !self.alarm_at.q.val();
         self.retired.next = self.sequencer.retired.val();
         self.retired_pc.next = self.sequencer.retired_pc.val();
         if self.reset.val() {

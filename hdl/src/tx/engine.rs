@@ -1,4 +1,5 @@
-use super::{Cut, Fetch, Framer, ItemOut, TxRing};
+use super::item::ItemOut;
+use super::{Cut, Fetch, Framer, Serial, TxRing};
 use crate::dma::ReadMaster;
 use crate::fb::FB;
 use crate::mem::{Fifo, Packets, StoreMaster};
@@ -9,16 +10,18 @@ use rust_hdl::prelude::*;
 ///
 /// ```text
 ///  command --> Packets --> Fetch --> Framer --> Cut --> TxRing --> mac
-///                        ^ dma                            \---> inject
+///                        ^ dma  \--> Serial --------^     \---> inject
 /// ```
 ///
 /// **Interface.** `command`, `valid`, `ready`: the words of docs/microarchitecture.md section 6. `mac`, `inject`: frames with two pad bytes. `room`: a whole frame can be
 /// commanded now without waiting for the wire, and not more than `frames_max` frames stand in line. `inject_room`: the same without looking at the line.
 /// `idle`: no command is left. `empty`: no frame either. `error`: a frame could not be read; it stays, with `error_tag`, until `error_take`.
 ///
+/// **Two forms.** Framer and Cut, a word a cycle, or [`Serial`](Self::serial) in their place, a byte a cycle.
+///
 /// **Theory of operation.** See the stages.
 ///
-/// **Latency** that of the stages, not measured as a whole. **Throughput** a word a cycle; a full segment takes at most 21 cycles more
+/// **Latency** that of the stages, not measured as a whole. **Throughput** a word a cycle (serial: a byte); a full segment takes at most 21 cycles more
 /// than its words (`tests/blocks/transmit.rs`). **Area** not measured.
 #[derive(LogicBlock)]
 pub struct TxEngine<const C: usize, const N: usize> {
@@ -58,6 +61,9 @@ pub struct TxEngine<const C: usize, const N: usize> {
     fetch: Fetch,
     framer: Framer,
     cut: Cut,
+    bytes: Serial,
+    is_serial: Constant<Bit>,
+    is_few: Constant<Bit>,
     ring: TxRing<N>,
     frames_max: Constant<FB<8>>,
     errors: Fifo<2, 16>,
@@ -101,6 +107,9 @@ impl<const C: usize, const N: usize> TxEngine<C, N> {
             fetch: Fetch::default(),
             framer: Framer::default(),
             cut: Cut::default(),
+            bytes: Serial::default(),
+            is_serial: Constant::new(false),
+            is_few: Constant::new(false),
             ring: TxRing::new(frame_max),
             frames_max: Constant::new(FB::new(frames_max.into())),
             errors: Fifo::default(),
@@ -110,6 +119,19 @@ impl<const C: usize, const N: usize> TxEngine<C, N> {
             builds: Signal::default(),
             fits: Signal::default(),
         }
+    }
+
+    /// A byte a cycle.
+    pub fn serial(mut self) -> Self {
+        self.is_serial = Constant::new(true);
+        self
+    }
+
+    /// For the tags of a device of 4 QPs only: 0 to 3, 0x7e, 0x7f. See [`Tags`](crate::dma).
+    pub fn few_tags(mut self) -> Self {
+        self.is_few = Constant::new(true);
+        self.ring = self.ring.tagged(7);
+        self
     }
 
     /// With host addresses of 32 bits: see [`Bursts`](crate::dma::Bursts).
@@ -122,11 +144,12 @@ impl<const C: usize, const N: usize> TxEngine<C, N> {
 impl<const C: usize, const N: usize> Logic for TxEngine<C, N> {
     #[hdl_gen]
     fn update(&mut self) {
-        clock!(self, clock, queue, fetch, framer, cut, ring, errors);
+        clock!(self, clock, queue, fetch, framer, cut, bytes, ring, errors);
         self.queue.reset.next = self.reset.val();
         self.fetch.reset.next = self.reset.val();
         self.framer.reset.next = self.reset.val();
         self.cut.reset.next = self.reset.val();
+        self.bytes.reset.next = self.reset.val();
         self.ring.reset.next = self.reset.val();
         self.errors.reset.next = self.reset.val();
         self.queue.data_in.next = self.command.val();
@@ -143,9 +166,33 @@ impl<const C: usize, const N: usize> Logic for TxEngine<C, N> {
         self.queue.ready.next = self.fetch.ready.val();
         StoreMaster::link(&mut self.store, &mut self.queue.store);
         ReadMaster::link(&mut self.dma, &mut self.fetch.dma);
-        ItemOut::join(&mut self.fetch.item, &mut self.framer.source);
+        self.framer.source.data.next = self.fetch.item.data.val();
+        self.framer.source.kind.next = self.fetch.item.kind.val();
+        self.framer.source.count.next = self.fetch.item.count.val();
+        self.framer.source.lead.next = self.fetch.item.lead.val();
+        self.framer.source.valid.next = self.fetch.item.valid.val() && !self.is_serial.val();
         ItemOut::join(&mut self.framer.sink, &mut self.cut.source);
-        ItemOut::join(&mut self.cut.sink, &mut self.ring.source);
+        self.bytes.source.data.next = self.fetch.item.data.val();
+        self.bytes.source.kind.next = self.fetch.item.kind.val();
+        self.bytes.source.count.next = self.fetch.item.count.val();
+        self.bytes.source.lead.next = self.fetch.item.lead.val();
+        self.bytes.source.valid.next = self.fetch.item.valid.val() && self.is_serial.val();
+        self.fetch.item.ready.next = self.framer.source.ready.val();
+        self.ring.source.data.next = self.cut.sink.data.val();
+        self.ring.source.kind.next = self.cut.sink.kind.val();
+        self.ring.source.count.next = self.cut.sink.count.val();
+        self.ring.source.lead.next = self.cut.sink.lead.val();
+        self.ring.source.valid.next = self.cut.sink.valid.val();
+        if self.is_serial.val() {
+            self.fetch.item.ready.next = self.bytes.source.ready.val();
+            self.ring.source.data.next = self.bytes.sink.data.val();
+            self.ring.source.kind.next = self.bytes.sink.kind.val();
+            self.ring.source.count.next = self.bytes.sink.count.val();
+            self.ring.source.lead.next = self.bytes.sink.lead.val();
+            self.ring.source.valid.next = self.bytes.sink.valid.val();
+        }
+        self.cut.sink.ready.next = self.ring.source.ready.val();
+        self.bytes.sink.ready.next = self.ring.source.ready.val();
         StreamOut::link(&mut self.mac, &mut self.ring.mac);
         StreamOut::link(&mut self.inject, &mut self.ring.inject);
 
@@ -153,7 +200,8 @@ impl<const C: usize, const N: usize> Logic for TxEngine<C, N> {
         self.builds.next = self.ring.building.val()
             || self.fetch.busy.val()
             || self.framer.sink.valid.val()
-            || self.cut.sink.valid.val();
+            || self.cut.sink.valid.val()
+            || self.bytes.sink.valid.val();
         self.fits.next = self.ring.fits.val();
         if self.builds.val() || !self.rests.val() {
             self.fits.next = self.ring.fits_two.val();
@@ -174,5 +222,8 @@ impl<const C: usize, const N: usize> Logic for TxEngine<C, N> {
         self.errors.read.next = self.error_take.val() && !self.errors.empty.val();
         self.error.next = !self.errors.empty.val();
         self.error_tag.next = self.errors.data_out.val();
+        if self.is_few.val() && self.errors.data_out.val().get_bit(2) {
+            self.error_tag.next = self.errors.data_out.val() | 0x78;
+        }
     }
 }

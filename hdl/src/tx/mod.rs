@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  commands -> Fifo -> Fetch -> Framer -> Cut -> TxRing -> MAC, inject
-//!                        ^ DMA
+//!                        ^ DMA \-> Serial -------^
 //! ```
 
 mod cut;
@@ -11,6 +11,7 @@ mod fetch;
 mod framer;
 mod item;
 mod ring;
+mod serial;
 
 pub use cut::Cut;
 pub use engine::TxEngine;
@@ -18,3 +19,4 @@ pub use fetch::Fetch;
 pub use framer::Framer;
 pub use item::{ItemIn, ItemOut};
 pub use ring::TxRing;
+pub use serial::Serial;

@@ -80,12 +80,12 @@ pub struct TxRing<const N: usize> {
     limit: Constant<FB<N>>,
     limit_two: Constant<FB<N>>,
     can_two: Constant<Bit>,
+    tag_mask: Constant<FB<16>>,
     state: DFF<Write>,
     reading: DFF<Read>,
     committed: DFF<FB<N>>,
     write: DFF<FB<N>>,
     read: DFF<FB<N>>,
-    used: DFF<FB<N>>,
     is_raw: DFF<Bit>,
     is_inject: DFF<Bit>,
     frame_tag: DFF<FB<16>>,
@@ -109,8 +109,8 @@ pub struct TxRing<const N: usize> {
     stored_high: Signal<Local, FB<16>>,
     stores_low: Signal<Local, Bit>,
     stores_high: Signal<Local, Bit>,
-    grows: Signal<Local, FB<N>>,
-    shrinks: Signal<Local, FB<N>>,
+    // Words of frames that are committed and not read.
+    used: Signal<Local, FB<N>>,
     is_data: Signal<Local, Bit>,
     stalls: Signal<Local, Bit>,
     next_write: Signal<Local, FB<N>>,
@@ -165,12 +165,13 @@ impl<const N: usize> TxRing<N> {
             limit: Constant::new(FB::new((size - largest) as u64)),
             limit_two: Constant::new(FB::new(limit_two as u64)),
             can_two: Constant::new(can_two),
+            tag_mask: Constant::new(FB::new(0xffff)),
             state: DFF::default(),
             reading: DFF::default(),
             committed: DFF::default(),
             write: DFF::default(),
             read: DFF::default(),
-            used: DFF::default(),
+            used: Signal::default(),
             is_raw: DFF::default(),
             is_inject: DFF::default(),
             frame_tag: DFF::default(),
@@ -192,8 +193,6 @@ impl<const N: usize> TxRing<N> {
             stored_high: Signal::default(),
             stores_low: Signal::default(),
             stores_high: Signal::default(),
-            grows: Signal::default(),
-            shrinks: Signal::default(),
             is_data: Signal::default(),
             stalls: Signal::default(),
             next_write: Signal::default(),
@@ -213,14 +212,20 @@ impl<const N: usize> TxRing<N> {
             spans: DFF::default(),
         }
     }
+
+    /// With only these bits of the tags.
+    pub fn tagged(mut self, bits: u16) -> Self {
+        self.tag_mask = Constant::new(FB::new(bits.into()));
+        self
+    }
 }
 
 impl<const N: usize> Logic for TxRing<N> {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
-            self, clock, state, reading, committed, write, read, used, is_raw, is_inject, frame_tag, index,
-            tail, left, gap, to_inject, opening, count, failed, spans
+            self, clock, state, reading, committed, write, read, is_raw, is_inject, frame_tag, index, tail,
+            left, gap, to_inject, opening, count, failed, spans
         );
         clock!(self, clock, low, high, ip, tcp);
 
@@ -265,7 +270,6 @@ impl<const N: usize> Logic for TxRing<N> {
         self.source.ready.next = false;
         self.commits.next = false;
         self.failed.d.next = false;
-        self.grows.next = 0.into();
         // The word in front of `read` stays free.
         self.next_write.next = self.write.q.val() + self.one.val();
         self.stalls.next = self.next_write.val() == self.read.q.val();
@@ -275,7 +279,7 @@ impl<const N: usize> Logic for TxRing<N> {
                 if self.source.valid.val() && (self.source.kind.val() == 1) {
                     self.is_raw.d.next = self.source.data.val().get_bit(4);
                     self.is_inject.d.next = self.source.data.val().get_bit(5);
-                    self.frame_tag.d.next = self.source.data.val().get_bits::<16>(16);
+                    self.frame_tag.d.next = self.source.data.val().get_bits::<16>(16) & self.tag_mask.val();
                     self.write.d.next = self.base.val();
                     self.index.d.next = 0.into();
                     self.spans.d.next = 1.into();
@@ -344,7 +348,6 @@ impl<const N: usize> Logic for TxRing<N> {
         }
         if self.commits.val() {
             self.committed.d.next = self.write.q.val();
-            self.grows.next = self.spans.q.val();
             self.state.d.next = Write::Idle;
         }
         self.low.write_address.next = self.address.val();
@@ -366,7 +369,6 @@ impl<const N: usize> Logic for TxRing<N> {
         self.last.next = self.left.q.val() == self.one.val();
         self.taken.next = false;
         self.ends.next = false;
-        self.shrinks.next = 0.into();
         match self.reading.q.val() {
             Read::Idle => {
                 if self.count.q.val() != 0 {
@@ -380,7 +382,6 @@ impl<const N: usize> Logic for TxRing<N> {
                 self.opening.d.next = true;
                 self.read.d.next = self.next_read.val();
                 self.read_address.next = self.next_read.val();
-                self.shrinks.next = self.one.val();
                 self.reading.d.next = Read::Word;
             }
             Read::Word => {
@@ -390,7 +391,6 @@ impl<const N: usize> Logic for TxRing<N> {
                     self.read_address.next = self.next_read.val();
                     self.left.d.next = self.left.q.val() - self.one.val();
                     self.opening.d.next = false;
-                    self.shrinks.next = self.one.val();
                     if self.last.val() {
                         self.ends.next = true;
                         self.reading.d.next = Read::Idle;
@@ -400,7 +400,7 @@ impl<const N: usize> Logic for TxRing<N> {
         }
         self.low.read_address.next = self.read_address.val();
         self.high.read_address.next = self.read_address.val();
-        self.used.d.next = self.used.q.val() + self.grows.val() - self.shrinks.val();
+        self.used.next = self.committed.q.val() - self.read.q.val();
         if self.commits.val() && !self.ends.val() {
             self.count.d.next = self.count.q.val() + 1;
         }
@@ -426,8 +426,8 @@ impl<const N: usize> Logic for TxRing<N> {
 
         self.building.next = self.state.q.val() != Write::Idle;
         self.frames.next = self.count.q.val();
-        self.fits.next = self.used.q.val() <= self.limit.val();
-        self.fits_two.next = self.can_two.val() && (self.used.q.val() <= self.limit_two.val());
+        self.fits.next = self.used.val() <= self.limit.val();
+        self.fits_two.next = self.can_two.val() && (self.used.val() <= self.limit_two.val());
         self.error.next = self.failed.q.val();
         self.tag.next = self.frame_tag.q.val();
         if self.reset.val() {
@@ -435,7 +435,6 @@ impl<const N: usize> Logic for TxRing<N> {
             self.reading.d.next = Read::Idle;
             self.committed.d.next = 0.into();
             self.read.d.next = 0.into();
-            self.used.d.next = 0.into();
             self.count.d.next = 0.into();
             self.failed.d.next = false;
         }

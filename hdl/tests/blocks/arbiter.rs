@@ -1,5 +1,7 @@
+use crate::common::coverage::{Situation, now};
 use crate::common::{Bench, Packet, Sink, Source, check_synthesis, random};
 use ironwarp_hdl::rx::Arbiter;
+use ironwarp_hdl::stream::{StreamIn, StreamOut};
 use proptest::prelude::*;
 
 /// Packets of both sides; the first byte tells which side and number.
@@ -113,6 +115,49 @@ proptest! {
     ) {
         run(&mut bench(), enable, counts, pace, seed);
     }
+}
+
+fn passes(port: &StreamOut) -> bool {
+    port.valid.val() && port.ready.val()
+}
+
+/// Shown in docs/coverage.md.
+pub const SITUATIONS: &[Situation<Arbiter>] = &[
+    now("a frame of the wire waits for an injected one", |u| {
+        u.wire_in.valid.val() && !u.wire_in.ready.val() && u.inject.valid.val() && u.inject.ready.val()
+    }),
+    now("an injected frame waits for one of the wire", |u| {
+        u.inject.valid.val() && !u.inject.ready.val() && u.wire_in.valid.val() && u.wire_in.ready.val()
+    }),
+    now("both begin in one cycle", |u| {
+        let begins = |port: &StreamIn| port.valid.val() && port.first.val();
+        begins(&u.wire_in) && begins(&u.inject)
+    }),
+    now("an injected frame waits as one of the wire ends", |u| {
+        passes(&u.downstream) && u.downstream.last.val() && !u.injected.val() && u.inject.valid.val()
+    }),
+    now("a frame of the wire waits as an injected one ends", |u| {
+        passes(&u.downstream) && u.downstream.last.val() && u.injected.val() && u.wire_in.valid.val()
+    }),
+    now("a frame of one word", |u| {
+        passes(&u.downstream) && u.downstream.first.val() && u.downstream.last.val()
+    }),
+    now("a bad frame", |u| passes(&u.downstream) && u.downstream.err.val()),
+    now("the receiver stalls within a frame", |u| {
+        u.downstream.valid.val() && !u.downstream.ready.val() && !u.downstream.first.val()
+    }),
+    now("a frame vanishes: the wire is off", |u| {
+        u.wire_in.valid.val() && u.wire_in.ready.val() && !u.downstream.valid.val() && !u.enable.val()
+    }),
+];
+
+#[test]
+fn every_situation_occurs() {
+    let mut bench = bench().covering(SITUATIONS);
+    for seed in 0..12 {
+        run(&mut bench, seed % 3 != 0, (20, 20), 1 + seed as usize % 3, seed);
+    }
+    bench.check_coverage();
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Bursts through host memory: what is asked for, and where the address ends up.
 
+use crate::common::coverage::{Situation, now};
 use crate::common::{Bench, check_synthesis, random};
 use ironwarp_hdl::dma::Bursts;
 use ironwarp_hdl::fb::FB;
@@ -102,6 +103,39 @@ proptest! {
     fn narrow_ones_never_come_back_from_beyond(seed: u64) {
         run(&mut Bench::new(Bursts::default().narrow(), |u| &mut u.clock), seed, true, 40);
     }
+}
+
+fn taken(u: &Bursts) -> bool {
+    u.request.val() && u.accept.val()
+}
+
+/// Shown in docs/coverage.md.
+pub const SITUATIONS: &[Situation<Bursts>] = &[
+    now("a burst of a whole page", |u| taken(u) && u.channel_words.val().get() == 1024),
+    now("a burst of one word", |u| taken(u) && u.channel_words.val().get() == 1),
+    now("a burst that ends with its page", |u| {
+        let end = u.channel_address.val().get().wrapping_add(4 * u.channel_words.val().get());
+        taken(u) && end.is_multiple_of(4096)
+    }),
+    now("a burst that ends within its page", |u| {
+        let end = u.channel_address.val().get().wrapping_add(4 * u.channel_words.val().get());
+        taken(u) && !end.is_multiple_of(4096)
+    }),
+    now("a burst waits", |u| u.request.val() && !u.accept.val()),
+    now("a burst that begins with its page", |u| {
+        taken(u) && u.channel_address.val().get().is_multiple_of(4096)
+    }),
+    now("a stretch begins at an odd byte", |u| u.start.val() && !u.busy.val() && u.low.val().get() % 4 != 0),
+    now("a silent stretch", |u| u.start.val() && !u.busy.val() && u.silent.val()),
+    now("beyond 4 GiB", |u| taken(u) && u.channel_address.val().get() >> 32 != 0),
+    now("a burst at a multiple of 4 GiB", |u| taken(u) && u.channel_address.val().get() as u32 == 0),
+];
+
+#[test]
+fn every_situation_occurs() {
+    let mut bench = Bench::new(Bursts::default(), |u| &mut u.clock).covering(SITUATIONS);
+    run(&mut bench, 5, false, 500);
+    bench.check_coverage();
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The set of tags that failed.
 
+use crate::common::coverage::{Situation, now, then};
 use crate::common::{Bench, check_synthesis, random};
 use ironwarp_hdl::dma::Failures;
 use ironwarp_hdl::fb::FB;
@@ -7,10 +8,6 @@ use std::collections::BTreeSet;
 
 const TAGS: usize = 1 << 4;
 type Small = Failures<4>;
-
-fn bench() -> Bench<Small> {
-    Bench::new(Small::default(), |u| &mut u.clock)
-}
 
 /// Put tags and take what is told, at random; returns the number told.
 fn run(bench: &mut Bench<Small>, seed: u64, cycles: usize) -> usize {
@@ -57,18 +54,51 @@ fn run(bench: &mut Bench<Small>, seed: u64, cycles: usize) -> usize {
 
 #[test]
 fn every_tag_that_failed_is_told() {
-    let told: usize = (0..20).map(|seed| run(&mut bench(), seed, 2000)).sum();
-    assert!(told > 1000, "{told} told");
+    for form in [Small::default, Small::few] {
+        let bench = || Bench::new(form(), |u: &mut Small| &mut u.clock);
+        let told: usize = (0..20).map(|seed| run(&mut bench(), seed, 2000)).sum();
+        assert!(told > 1000, "{told} told");
+    }
+}
+
+/// Shown in docs/coverage.md.
+pub const SITUATIONS: &[Situation<Small>] = &[
+    now("a tag fails", |u| u.put.val()),
+    now("a tag fails while another is told", |u| {
+        u.put.val() && u.found.val() && u.tag.val() != u.which.val()
+    }),
+    now("the tag fails that is told", |u| u.put.val() && u.found.val() && u.tag.val() == u.which.val()),
+    now("it fails again in the cycle in which it is taken", |u| {
+        u.put.val() && u.found.val() && u.take.val() && u.tag.val() == u.which.val()
+    }),
+    then("it fails again in the cycle after", |u| u.found.val() && u.take.val(), |u| u.put.val()),
+    now("one is told, and nobody takes it", |u| u.found.val() && !u.take.val()),
+    now("all are told", |u| u.settled.val() && !u.found.val() && u.ready.val()),
+    now("the set is wiped after a reset", |u| !u.ready.val() && !u.reset.val()),
+];
+
+#[test]
+fn every_situation_occurs() {
+    for bench in [Small::default(), Small::few()].map(|block| Bench::new(block, |u| &mut u.clock)) {
+        let mut bench = bench.covering(SITUATIONS);
+        for seed in 0..8 {
+            run(&mut bench, seed, 2000);
+        }
+        bench.check_coverage();
+    }
 }
 
 #[test]
 fn like_its_verilog() {
-    let Some(mut bench) = Bench::with_verilog("failures", Small::default(), |u| &mut u.clock) else { return };
-    run(&mut bench, 100, 30_000);
-    println!("failures: {} cycles, 0 mismatches", bench.cycles());
+    for (name, block) in [("failures", Small::default()), ("failures-few", Small::few())] {
+        let Some(mut bench) = Bench::with_verilog(name, block, |u| &mut u.clock) else { return };
+        run(&mut bench, 100, 30_000);
+        println!("{name}: {} cycles, 0 mismatches", bench.cycles());
+    }
 }
 
 #[test]
 fn synthesises() {
     check_synthesis("failures", Failures::<8>::default());
+    check_synthesis("failures-few", Failures::<8>::few());
 }

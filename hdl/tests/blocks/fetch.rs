@@ -1,8 +1,10 @@
 //! Bytes from anywhere to any lane: `Fetch`.
 
+use crate::common::coverage::{Situation, now, then};
 use crate::common::{Bench, Memory, Reads, Sink, check_synthesis, random};
 use ironwarp_hdl::dma::Fetch;
 use ironwarp_hdl::fb::FB;
+use ironwarp_hdl::stream::StreamOut;
 use proptest::prelude::*;
 
 /// A ring of 256 words.
@@ -138,20 +140,79 @@ proptest! {
     fn they_come_from_anywhere_in_any_lane(seed: u64, count in 1usize..20, pace in 1usize..5) {
         run(&mut Bench::new(Small::default(), |u| &mut u.clock), seed, count, pace);
     }
+
+    #[test]
+    fn they_come_so_a_byte_at_a_time(seed: u64, count in 1usize..20, pace in 1usize..5) {
+        run(&mut Bench::new(Small::default().serial(), |u| &mut u.clock), seed, count, pace);
+    }
+}
+
+fn begins(u: &Small) -> bool {
+    u.start.val() && u.idle.val()
+}
+
+fn passes(port: &StreamOut) -> bool {
+    port.valid.val() && port.ready.val()
+}
+
+/// Shown in docs/coverage.md.
+pub const SITUATIONS: &[Situation<Small>] = &[
+    now("from the ring", |u| begins(u) && !u.from_host.val() && !u.from_words.val()),
+    now("from host memory", |u| begins(u) && u.from_host.val()),
+    now("from words that are given", |u| begins(u) && u.from_words.val()),
+    now("into lane 0", |u| begins(u) && u.lane.val().get() == 0),
+    now("into lane 3", |u| begins(u) && u.lane.val().get() == 3),
+    now("one byte", |u| begins(u) && u.bytes.val().get() == 1),
+    then("the address moves on without a fetch", |u| u.skip.val(), |u| u.start.val()),
+    now("the ring's port is another's", |u| u.ring_wait.val() && !u.idle.val()),
+    now("the given words are late", |u| u.words_ready.val() && !u.words_valid.val()),
+    now("host memory is late", |u| u.channel.ready.val() && !u.channel.valid.val()),
+    now("the command waits", |u| u.channel.request.val() && !u.channel.accept.val()),
+    now("host memory has no such word", |u| {
+        u.channel.ready.val() && u.channel.valid.val() && u.channel.error.val()
+    }),
+    now("a packet that could not be read", |u| passes(&u.downstream) && u.downstream.err.val()),
+    now("a packet of one word", |u| {
+        passes(&u.downstream) && u.downstream.first.val() && u.downstream.last.val()
+    }),
+    now("the receiver stalls", |u| u.downstream.valid.val() && !u.downstream.ready.val()),
+];
+
+#[test]
+fn every_situation_occurs() {
+    for bench in
+        [Small::default(), Small::default().serial()].map(|block| Bench::new(block, |u| &mut u.clock))
+    {
+        let mut bench = bench.covering(SITUATIONS);
+        for seed in 1..20 {
+            run(&mut bench, seed, 30, 1 + seed as usize % 4);
+        }
+        bench.check_coverage();
+    }
 }
 
 #[test]
 fn like_its_verilog() {
-    let Some(mut bench) = Bench::with_verilog("fetch", Small::default(), |u| &mut u.clock) else { return };
+    verilog("fetch", Small::default());
+}
+
+#[test]
+fn serial_like_its_verilog() {
+    verilog("fetch-serial", Small::default().serial());
+}
+
+fn verilog(name: &str, block: Small) {
+    let Some(mut bench) = Bench::with_verilog(name, block, |u| &mut u.clock) else { return };
     let mut seed = 0;
     while bench.cycles() < 30_000 {
         seed += 1;
         run(&mut bench, seed, 30, 1 + seed as usize % 4);
     }
-    println!("fetch: {} cycles, 0 mismatches", bench.cycles());
+    println!("{name}: {} cycles, 0 mismatches", bench.cycles());
 }
 
 #[test]
 fn synthesises() {
     check_synthesis("fetch", Fetch::<13>::default());
+    check_synthesis("fetch-serial", Fetch::<13>::default().serial());
 }

@@ -1,3 +1,4 @@
+use crate::common::coverage::{Situation, now, then};
 use crate::common::{Bench, check_synthesis, random};
 use ironwarp_hdl::fb::FB;
 use ironwarp_hdl::mem::Fifo;
@@ -79,6 +80,29 @@ fn one_word_a_cycle() {
         bench.rise();
     }
     assert_eq!(passed, 998);
+}
+
+/// Shown in docs/coverage.md.
+pub const SITUATIONS: &[Situation<Queue>] = &[
+    now("full", |u| u.full.val()),
+    now("a word is written to a full one", |u| u.full.val() && u.write.val() && !u.read.val()),
+    now("a full one is read and written", |u| u.full.val() && u.write.val() && u.read.val()),
+    now("an empty one is read", |u| u.empty.val() && u.read.val()),
+    now("an empty one is read and written", |u| u.empty.val() && u.read.val() && u.write.val()),
+    now("the only word is read while one is written", |u| {
+        u.level.val().get() == 1 && !u.empty.val() && u.read.val() && u.write.val()
+    }),
+    now("a word is there that cannot be seen yet", |u| u.empty.val() && u.level.val().get() != 0),
+    then("full, then empty within a reset", |u| u.level.val().get() > 4 && u.reset.val(), |u| u.empty.val()),
+];
+
+#[test]
+fn every_situation_occurs() {
+    let mut bench = bench().covering(SITUATIONS);
+    for seed in 0..20 {
+        run_from_empty(&mut bench, seed, 2000, 1 + seed as usize % 4, 1 + seed as usize / 4 % 5);
+    }
+    bench.check_coverage();
 }
 
 #[test]

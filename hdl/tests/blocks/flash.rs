@@ -1,3 +1,4 @@
+use crate::common::coverage::{Situation, now, then};
 use crate::common::{Bench, check_synthesis, random};
 use ironwarp_hdl::fb::FB;
 use ironwarp_hdl::mem::{FLASH_BASE, FLASH_EACH, FLASH_FIRST, FLASH_NEXT, Flash};
@@ -61,6 +62,35 @@ fn words_come_as_they_stand_in_the_flash() {
         );
         assert!(waits[1..].iter().all(|wait| *wait == FLASH_EACH));
     }
+}
+
+/// Shown in docs/coverage.md.
+pub const SITUATIONS: &[Situation<Block>] = &[
+    then(
+        "a line is asked for while the flash is not selected",
+        |u| u.request.val() && u.select.val(),
+        |u| !u.select.val(),
+    ),
+    now("the command goes out", |u| u.drive.val() && u.run.val()),
+    now("a word comes", |u| u.valid.val()),
+    then("the pads turn round", |u| u.drive.val() && !u.select.val(), |u| !u.drive.val() && !u.select.val()),
+    then(
+        "nobody wants the line any more",
+        |u| u.request.val() && !u.valid.val() && u.run.val(),
+        |u| !u.request.val(),
+    ),
+    then("a line is over, and nothing follows", |u| u.valid.val(), |u| !u.request.val()),
+    then("the flash is let go", |u| !u.select.val(), |u| u.select.val()),
+    now("a line goes on where the last one ended", |u| {
+        u.request.val() && !u.select.val() && !u.run.val() && !u.drive.val()
+    }),
+];
+
+#[test]
+fn every_situation_occurs() {
+    let mut bench = Bench::new(Block::new(FLASH_BASE, LINE), |u| &mut u.clock).covering(SITUATIONS);
+    run(&mut bench, 60);
+    bench.check_coverage();
 }
 
 #[test]

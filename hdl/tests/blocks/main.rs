@@ -4,6 +4,7 @@ mod arbiter;
 mod bursts;
 mod chain;
 mod common;
+mod coverage;
 mod crc32c;
 mod failures;
 mod fetch;

@@ -1,6 +1,8 @@
+use crate::common::coverage::{Situation, now, then};
 use crate::common::{Bench, Packet, Random, Sink, Source, check_synthesis, random};
 use ironwarp_hdl::fb::FB;
 use ironwarp_hdl::mpa::Markers;
+use ironwarp_hdl::stream::StreamOut;
 use ironwarp_proto::mpa::fpdu;
 use ironwarp_proto::mpa::marker::{self, Marker, MarkerPhase};
 use proptest::prelude::*;
@@ -121,6 +123,40 @@ proptest! {
         let packets: Vec<_> = (0..count).map(|_| some_packet(&mut r, 1500)).collect();
         check(&mut bench(), &packets, pace, seed);
     }
+}
+
+fn passes(port: &StreamOut) -> bool {
+    port.valid.val() && port.ready.val()
+}
+
+/// Shown in docs/coverage.md.
+pub const SITUATIONS: &[Situation<Markers>] = &[
+    now("a marker", |u| passes(&u.downstream) && u.marker.val()),
+    now("a marker is the first word", |u| {
+        passes(&u.downstream) && u.marker.val() && u.downstream.first.val()
+    }),
+    now("a marker is the last word", |u| passes(&u.downstream) && u.marker.val() && u.downstream.last.val()),
+    now("a marker waits", |u| u.downstream.valid.val() && u.marker.val() && !u.downstream.ready.val()),
+    now("the first one is 508 bytes away", |u| {
+        passes(&u.downstream) && u.downstream.first.val() && u.to_next.val().get() == 127
+    }),
+    then(
+        "a packet directly behind one that ended with a marker",
+        |u| passes(&u.downstream) && u.downstream.last.val() && u.marker.val(),
+        |u| passes(&u.downstream) && u.downstream.first.val(),
+    ),
+    now("a packet that was cut short is bad", |u| passes(&u.downstream) && u.downstream.err.val()),
+];
+
+#[test]
+fn every_situation_occurs() {
+    let mut bench = bench().covering(SITUATIONS);
+    let mut r = random(4);
+    for seed in 0..200 {
+        let packets: Vec<_> = (0..10).map(|_| some_packet(&mut r, 700)).collect();
+        check(&mut bench, &packets, (1 + r.below(3), 1 + r.below(3)), seed);
+    }
+    bench.check_coverage();
 }
 
 #[test]

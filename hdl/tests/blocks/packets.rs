@@ -1,3 +1,4 @@
+use crate::common::coverage::{Situation, now, then};
 use crate::common::{Bench, check_synthesis, random};
 use ironwarp_hdl::fb::FB;
 use ironwarp_hdl::mem::Packets;
@@ -58,6 +59,29 @@ fn words_come_in_order_however_they_are_written() {
     for seed in 0..20 {
         run(&mut bench, seed, 40, 1 + seed as usize % 5);
     }
+}
+
+/// Shown in docs/coverage.md.
+pub const SITUATIONS: &[Situation<Queue>] = &[
+    now("no room", |u| !u.room.val()),
+    now("a packet of one word", |u| u.commit.val().get() == 1),
+    now("a packet of the most words", |u| u.commit.val().get() == 9),
+    now("a word waits", |u| u.valid.val() && !u.ready.val()),
+    now("a word is read while one is written", |u| u.valid.val() && u.ready.val() && u.write.val()),
+    now("the last word is read while a packet is committed", |u| {
+        u.valid.val() && u.ready.val() && u.level.val().get() <= 1 && u.commit.val().get() != 0
+    }),
+    now("nothing there", |u| !u.waiting.val()),
+    then("a word in each cycle", |u| u.valid.val() && u.ready.val(), |u| u.valid.val() && u.ready.val()),
+];
+
+#[test]
+fn every_situation_occurs() {
+    let mut bench = Bench::new(Queue::default(), |u| &mut u.clock).covering(SITUATIONS);
+    for seed in 0..40 {
+        run(&mut bench, seed, 60, 1 + seed as usize % 5);
+    }
+    bench.check_coverage();
 }
 
 #[test]

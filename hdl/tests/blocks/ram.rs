@@ -1,3 +1,4 @@
+use crate::common::coverage::{Situation, now, then};
 use crate::common::{Bench, check_synthesis, random};
 use ironwarp_hdl::fb::FB;
 use ironwarp_hdl::mem::Ram;
@@ -50,6 +51,27 @@ fn contents_are_there_at_the_start() {
         step(&mut bench, None, i);
         assert_eq!(step(&mut bench, None, i), *word);
     }
+}
+
+/// Shown in docs/coverage.md.
+pub const SITUATIONS: &[Situation<Ram<4, 20>>] = &[
+    now("a word is read while it is written", |u| {
+        u.write_enable.val() && u.write_address.val() == u.read_address.val()
+    }),
+    then(
+        "a word is read that was written in the cycle before",
+        |u| u.write_enable.val(),
+        |u| !u.write_enable.val(),
+    ),
+    now("the first word is written", |u| u.write_enable.val() && u.write_address.val().get() == 0),
+    now("the last word is written", |u| u.write_enable.val() && u.write_address.val().get() == 15),
+];
+
+#[test]
+fn every_situation_occurs() {
+    let mut bench = Bench::new(Ram::default(), |u| &mut u.clock).covering(SITUATIONS);
+    run(&mut bench, vec![0; WORDS], 2000);
+    bench.check_coverage();
 }
 
 #[test]

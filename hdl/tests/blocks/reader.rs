@@ -1,3 +1,4 @@
+use crate::common::coverage::{Situation, now};
 use crate::common::{Bench, Commands, Memory, Reads, check_synthesis, random};
 use ironwarp_hdl::dma::Reader;
 use proptest::prelude::*;
@@ -18,7 +19,7 @@ fn run(bench: &mut Bench<Reader>, seed: u64, count: usize, pace: usize) {
         // Of each 16 words up to four, or all.
         let mask = if r.below(2) == 0 { 0 } else { (0..4).fold(0, |mask, _| mask | 1u32 << r.below(16)) };
         let most = if mask == 0 { 64 } else { 256 };
-        let count = 1 + if r.below(2) == 0 { r.below(most) } else { r.below(4) };
+        let count = [1 + r.below(most), 1 + r.below(most), 1 + r.below(4), most][r.below(4)];
         let address = BASE + 4 * (if r.below(2) == 0 { r.below(4096) } else { 2048 - r.below(64) } as u64);
         words.extend([count as u32 | mask << 16, address as u32, (address >> 32) as u32]);
         let places: Vec<u64> = (address..).step_by(4).take(count).collect();
@@ -67,6 +68,35 @@ proptest! {
     fn replies_are_the_words_or_an_error(seed: u64, count in 1usize..20, pace in 1usize..5) {
         run(&mut bench(), seed, count, pace);
     }
+}
+
+fn taken(u: &Reader) -> bool {
+    u.channel.request.val() && u.channel.accept.val()
+}
+
+/// Shown in docs/coverage.md.
+pub const SITUATIONS: &[Situation<Reader>] = &[
+    now("a burst of 256 words", |u| taken(u) && u.channel.words.val().get() == 256),
+    now("a burst of one word", |u| taken(u) && u.channel.words.val().get() == 1),
+    now("a burst that begins a page", |u| taken(u) && u.channel.address.val().get().is_multiple_of(4096)),
+    now("a command waits", |u| u.command_valid.val() && !u.command_ready.val()),
+    now("a reply waits", |u| u.valid.val() && !u.ready.val()),
+    now("two replies are there, or more", |u| {
+        u.valid.val() && !u.command_ready.val() && u.channel.valid.val()
+    }),
+    now("a word that is not there", |u| {
+        u.channel.valid.val() && u.channel.ready.val() && u.channel.error.val()
+    }),
+    now("the memory is late", |u| u.channel.ready.val() && !u.channel.valid.val()),
+];
+
+#[test]
+fn every_situation_occurs() {
+    let mut bench = bench().covering(SITUATIONS);
+    for seed in 0..16 {
+        run(&mut bench, seed, 20, 1 + seed as usize % 4);
+    }
+    bench.check_coverage();
 }
 
 #[test]

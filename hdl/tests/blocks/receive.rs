@@ -2,6 +2,7 @@
 
 pub mod frames;
 
+use crate::common::coverage::{Situation, now, told};
 use crate::common::{Bench, Packet, Random, Source, check_synthesis, random};
 use frames::{MAC, some_frame};
 use ironwarp_hdl::fb::FB;
@@ -279,6 +280,46 @@ proptest! {
         let frames = some_frames(&mut random(seed), count, 260);
         run(&mut small(), &frames, promiscuous, pace, seed);
     }
+}
+
+fn arrives(u: &Small) -> bool {
+    u.upstream.valid.val() && u.upstream.ready.val()
+}
+
+/// Shown in docs/coverage.md.
+pub const SITUATIONS: &[Situation<Small>] = &[
+    now("the stream is held: no room for its next word, or its descriptor", |u| {
+        u.upstream.valid.val() && !u.upstream.ready.val()
+    }),
+    now("a frame that the MAC found bad", |u| arrives(u) && u.upstream.last.val() && u.upstream.err.val()),
+    now("an injected frame", |u| arrives(u) && u.upstream.first.val() && u.injected.val()),
+    now("a frame of one word", |u| arrives(u) && u.upstream.first.val() && u.upstream.last.val()),
+    now("a frame whose last word has one byte", |u| {
+        arrives(u) && u.upstream.last.val() && u.upstream.empty.val().get() == 3
+    }),
+    now("promiscuous", |u| arrives(u) && u.promiscuous.val()),
+    now("words are freed while a frame comes", |u| arrives(u) && u.free_enable.val()),
+    now("a descriptor waits", |u| u.valid.val() && !u.ready.val()),
+    now("a descriptor is read while a frame comes", |u| u.valid.val() && u.ready.val() && arrives(u)),
+    told("class 0, a TCP segment"),
+    told("class 1, a raw frame"),
+    told("class 2, not for us"),
+    told("class 3, malformed"),
+    told("class 4, a bad IP checksum"),
+    told("class 5, a bad TCP checksum"),
+];
+
+#[test]
+fn every_situation_occurs() {
+    let mut bench = small().covering(SITUATIONS);
+    for seed in 0..40 {
+        let frames = some_frames(&mut random(seed), 60, 260);
+        let pace = (1 + seed as usize % 3, 1 + seed as usize % 4);
+        let (classes, _) = run(&mut bench, &frames, seed % 3 == 0, pace, seed);
+        let told = SITUATIONS.iter().filter(|situation| situation.name.starts_with("class "));
+        told.zip(classes).for_each(|(class, count)| bench.tell(class.name, count > 0));
+    }
+    bench.check_coverage();
 }
 
 #[test]

@@ -1,3 +1,4 @@
+use crate::common::coverage::{Situation, now, then, told};
 use crate::common::{Bench, check_synthesis, random};
 use ironwarp_hdl::fb::FB;
 use ironwarp_hdl::host::Requests;
@@ -15,6 +16,10 @@ fn run(bench: &mut Bench<Requests>, seed: u64, count: usize, stall: usize) -> us
     let offsets = [0u32, 0x90, 0x1000, 0x1000, 0x1000, 0x1004, 0x2000];
     let sent: Vec<Request> =
         (0..count).map(|n| (random.below(4) != 0, offsets[random.below(7)], n as u32)).collect();
+    for pair in sent.windows(2) {
+        let both = is_index(pair[0]) && is_index(pair[1]) && pair[0].1 != pair[1].1;
+        bench.tell("index doorbells of two pages, one behind the other", both);
+    }
     let (mut next, mut words, mut offered, mut quiet) = (0, Vec::new(), false, 0);
     bench.cycle(|u| u.reset.next = true, |_| ());
     while quiet < 20 {
@@ -62,6 +67,41 @@ fn bench() -> Bench<Requests> {
 fn only_index_doorbells_that_a_newer_one_replaces_are_left_out() {
     let merged: usize = (0..40).map(|seed| run(&mut bench(), seed, 300, seed as usize % 8)).sum();
     assert!(merged > 100, "{merged} merged");
+}
+
+fn comes(u: &Requests) -> bool {
+    u.valid.val() && u.ready.val()
+}
+
+/// Shown in docs/coverage.md.
+pub const SITUATIONS: &[Situation<Requests>] = &[
+    now("a read", |u| comes(u) && !u.write.val()),
+    now("a write of a register", |u| comes(u) && u.write.val() && u.offset.val().get() < 0x1000),
+    now("a doorbell that is no index", |u| comes(u) && u.write.val() && u.offset.val().get() == 0x1004),
+    then(
+        "two index doorbells of one page",
+        |u| comes(u) && u.write.val() && u.offset.val().get() == 0x1000,
+        |u| comes(u) && u.write.val() && u.offset.val().get() == 0x1000,
+    ),
+    told("index doorbells of two pages, one behind the other"),
+    then(
+        "a read between two doorbells of one page",
+        |u| comes(u) && u.write.val() && u.offset.val().get() == 0x1000,
+        |u| comes(u) && !u.write.val(),
+    ),
+    now("no room", |u| u.valid.val() && !u.ready.val()),
+    now("a word is taken while a request comes", |u| comes(u) && u.word_valid.val() && u.take.val()),
+    now("a request comes to an empty queue", |u| comes(u) && u.empty.val()),
+    now("a word waits", |u| u.word_valid.val() && !u.take.val()),
+];
+
+#[test]
+fn every_situation_occurs() {
+    let mut bench = bench().covering(SITUATIONS);
+    for seed in 0..16 {
+        run(&mut bench, seed, 400, seed as usize % 8);
+    }
+    bench.check_coverage();
 }
 
 #[test]

@@ -1,3 +1,4 @@
+use crate::common::coverage::{Situation, now, then};
 use crate::common::{Bench, Packet, Random, Sink, Source, check_synthesis, random};
 use ironwarp_hdl::align::Rotator;
 use ironwarp_hdl::fb::FB;
@@ -112,6 +113,41 @@ proptest! {
         let (mut a, mut b) = (random(seed), random(!seed));
         run(&mut bench(), &packets, || a.below(pace.0) == 0, || b.below(pace.1) == 0);
     }
+}
+
+fn begins(u: &Rotator) -> bool {
+    u.upstream.valid.val() && u.upstream.ready.val() && u.upstream.first.val()
+}
+
+/// Shown in docs/coverage.md.
+pub const SITUATIONS: &[Situation<Rotator>] = &[
+    now("up by no byte", |u| begins(u) && u.offset.val().get() == 0),
+    now("up by one byte", |u| begins(u) && u.offset.val().get() == 1),
+    now("up by two bytes", |u| begins(u) && u.offset.val().get() == 2),
+    now("up by three bytes", |u| begins(u) && u.offset.val().get() == 3),
+    now("a packet of one word", |u| begins(u) && u.upstream.last.val()),
+    then(
+        "a packet directly behind another",
+        |u| u.upstream.valid.val() && u.upstream.last.val() && u.upstream.ready.val(),
+        begins,
+    ),
+    now("a bad packet", |u| u.downstream.valid.val() && u.downstream.err.val()),
+    now("the receiver stalls", |u| u.downstream.valid.val() && !u.downstream.ready.val()),
+    now("nothing comes within a packet", |u| !u.upstream.valid.val() && u.upstream.ready.val()),
+];
+
+#[test]
+fn every_situation_occurs() {
+    let mut bench = bench().covering(SITUATIONS);
+    let mut r = random(8);
+    for pace in 1..6 {
+        let packets = random_packets(&mut r, 200);
+        let (mut a, mut b) = (random(pace), random(!pace));
+        let pace = pace as usize;
+        run(&mut bench, &packets, || a.below(pace) == 0, || b.below(pace) == 0);
+        run(&mut bench, &packets, || true, || b.below(pace) == 0);
+    }
+    bench.check_coverage();
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The transmit engine against frames built by the golden functions.
 
+use crate::common::coverage::{Situation, now, told};
 use crate::common::{Bench, Packet, Random, Sink, check_synthesis, random};
 use ironwarp_hdl::fb::FB;
 use ironwarp_hdl::tx::TxEngine;
@@ -17,6 +18,10 @@ const UNMAPPED: usize = 0xf000;
 
 fn engine() -> Engine {
     Engine::new(1518, 2)
+}
+
+fn serial() -> Engine {
+    engine().serial()
 }
 
 /// Host memory: address = content, scrambled.
@@ -46,6 +51,8 @@ enum Expected {
 struct Case {
     commands: Vec<u32>,
     expected: Expected,
+    /// Bytes on the stream of each FPDU.
+    fpdus: Vec<usize>,
 }
 
 fn headers(random: &mut Random, payload: usize) -> Vec<u8> {
@@ -103,7 +110,8 @@ fn case(random: &mut Random) -> Case {
             let mut commands = vec![1 | 1 << 4 | u32::from(inject) << 5 | u32::from(tag) << 16, 0, 0];
             let bytes = payload(random, &mut commands, at, len);
             commands.push(7);
-            Case { commands, expected: if inject { Expected::Inject(bytes) } else { Expected::Mac(bytes) } }
+            let expected = if inject { Expected::Inject(bytes) } else { Expected::Mac(bytes) };
+            Case { commands, expected, fpdus: vec![] }
         }
         1 => {
             // Plain TCP.
@@ -114,7 +122,7 @@ fn case(random: &mut Random) -> Case {
             let at = place(random, len);
             frame.extend(payload(random, &mut commands, at, len));
             commands.push(7);
-            Case { commands, expected: Expected::Mac(checksummed(frame)) }
+            Case { commands, expected: Expected::Mac(checksummed(frame)), fpdus: vec![] }
         }
         _ => fpdus(random, tag),
     }
@@ -125,7 +133,7 @@ fn fpdus(random: &mut Random, tag: u16) -> Case {
     let to_marker = random.below(128) * 4;
     let (mut inner, mut stream) = (Vec::new(), Vec::new());
     let mut phase = MarkerPhase::at((512 - to_marker) as u64);
-    let mut fails = false;
+    let (mut fails, mut fpdus) = (false, vec![]);
     for _ in 0..1 + random.below(4) {
         let header: Vec<u8> = (0..[14, 18][random.below(2)]).map(|_| random.word() as u8).collect();
         let len = [0, 1, 2, 3, 8, random.below(60), random.below(700)][random.below(7)];
@@ -149,6 +157,7 @@ fn fpdus(random: &mut Random, tag: u16) -> Case {
         } else {
             fpdu::emit(&ulpdu, crc, &mut stream).unwrap();
         }
+        fpdus.push(stream.len() - fpdus.iter().sum::<usize>());
     }
     // A segment holds at most 1400 of them.
     let skip = if random.below(2) == 0 && stream.len() <= 1400 { 0 } else { random.below(stream.len()) };
@@ -168,7 +177,7 @@ fn fpdus(random: &mut Random, tag: u16) -> Case {
         (false, true) => Expected::Nothing,
         (false, false) => Expected::Mac(checksummed(frame)),
     };
-    Case { commands, expected }
+    Case { commands, expected, fpdus }
 }
 
 /// Host memory that takes its time.
@@ -260,13 +269,22 @@ fn run(bench: &mut Bench<Engine>, cases: &[Case], random: &mut Random, stall: us
     bench.cycles() - start
 }
 
-fn bench() -> Bench<Engine> {
-    Bench::new(engine(), |u| &mut u.clock)
+fn bench(form: fn() -> Engine) -> Bench<Engine> {
+    Bench::new(form(), |u| &mut u.clock)
 }
 
 #[test]
 fn frames_are_those_of_the_golden_functions() {
-    let mut bench = bench();
+    golden(engine);
+}
+
+#[test]
+fn a_byte_at_a_time_they_are_too() {
+    golden(serial);
+}
+
+fn golden(form: fn() -> Engine) {
+    let mut bench = bench(form);
     for seed in 0..40 {
         println!("seed {seed}");
         let random = &mut random(seed);
@@ -277,6 +295,19 @@ fn frames_are_those_of_the_golden_functions() {
 
 #[test]
 fn a_full_segment_takes_a_cycle_a_word() {
+    let each = segment(engine);
+    println!("{each} cycles a segment of 379 words");
+    assert!(each <= 379 + 21, "{each} cycles a segment");
+}
+
+#[test]
+fn or_a_cycle_a_byte() {
+    let each = segment(serial);
+    println!("{each} cycles a segment of 1516 bytes");
+    assert!(each <= 1516 + 40, "{each} cycles a segment");
+}
+
+fn segment(form: fn() -> Engine) -> u64 {
     // One FPDU of 1460 bytes from memory without latency.
     let random = &mut random(1);
     let length = 1452u16.to_be_bytes();
@@ -291,19 +322,27 @@ fn a_full_segment_takes_a_cycle_a_word() {
         &mut frame,
     )
     .unwrap();
-    let case = || Case { commands: commands.clone(), expected: Expected::Mac(checksummed(frame.clone())) };
-    let one = run(&mut bench(), &[case()], random, 0);
-    let five = run(&mut bench(), &[case(), case(), case(), case(), case()], random, 0);
+    let expected = Expected::Mac(checksummed(frame));
+    let case = || Case { commands: commands.clone(), expected: expected.clone(), fpdus: vec![1460] };
+    let one = run(&mut bench(form), &[case()], random, 0);
+    let five = run(&mut bench(form), &[case(), case(), case(), case(), case()], random, 0);
     // 14 + 4 + 360 words and a CRC; commands of the next overlap with nothing but the checksums of this.
-    let each = (five - one) / 4;
-    println!("{each} cycles a segment of 379 words");
-    assert!(each <= 379 + 21, "{each} cycles a segment");
+    (five - one) / 4
 }
 
 /// As the program does it: a frame is begun when there is room, and failures are looked at now and then.
 #[test]
 fn every_frame_that_fails_is_told_however_late_one_looks() {
-    let (mut bench, mut random) = (bench(), random(9));
+    every_failure_is_told(engine);
+}
+
+#[test]
+fn so_it_is_a_byte_at_a_time() {
+    every_failure_is_told(serial);
+}
+
+fn every_failure_is_told(form: fn() -> Engine) {
+    let (mut bench, mut random) = (bench(form), random(9));
     let fails = |case: &Case| matches!(case.expected, Expected::Error(_));
     let cases: Vec<Case> = std::iter::repeat_with(|| case(&mut random)).filter(fails).take(40).collect();
     let tags: Vec<u16> = cases
@@ -314,7 +353,7 @@ fn every_frame_that_fails_is_told_however_late_one_looks() {
     let (mut commands, mut memory, mut told) = (VecDeque::new(), Memory::default(), Vec::new());
     bench.cycle(|u| u.reset.next = true, |_| ());
     while told.len() < tags.len() {
-        assert!(bench.cycles() < 200_000, "{} of {} told", told.len(), tags.len());
+        assert!(bench.cycles() < 400_000, "{} of {} told", told.len(), tags.len());
         if commands.is_empty() && bench.block.room.val() {
             commands = frames.pop_front().unwrap_or_default();
         }
@@ -346,18 +385,88 @@ fn words_bytes(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
+/// Shown in docs/coverage.md.
+pub const SITUATIONS: &[Situation<Engine>] = &[
+    now("a command waits", |u| u.valid.val() && !u.ready.val()),
+    now("the wire stalls", |u| u.mac.valid.val() && !u.mac.ready.val()),
+    now("the receive path stalls an injected frame", |u| u.inject.valid.val() && !u.inject.ready.val()),
+    now("no room for another frame", |u| !u.room.val()),
+    now("a frame leaves while another is built", |u| {
+        u.mac.valid.val() && u.mac.ready.val() && u.valid.val() && u.ready.val()
+    }),
+    now("payload is late", |u| u.dma.ready.val() && !u.dma.valid.val()),
+    now("payload is there and has to wait", |u| u.dma.valid.val() && !u.dma.ready.val()),
+    now("payload that cannot be read", |u| u.dma.valid.val() && u.dma.ready.val() && u.dma.error.val()),
+    now("somebody is told of it", |u| u.error.val()),
+    now("nothing at all", |u| u.empty.val() && u.idle.val()),
+    told("a raw frame"),
+    told("an injected frame"),
+    told("a segment without FPDU"),
+    told("several FPDUs in a segment"),
+    told("FPDUs with markers"),
+    told("FPDUs without CRC"),
+    told("a segment that begins within an FPDU"),
+    told("a segment that ends within an FPDU"),
+    told("a frame that is dropped in the end"),
+    told("a frame of an odd number of bytes"),
+];
+
+#[test]
+fn every_situation_occurs() {
+    [engine, serial].into_iter().for_each(cover);
+}
+
+fn cover(form: fn() -> Engine) {
+    let mut bench = bench(form).covering(SITUATIONS);
+    for seed in 0..12 {
+        let random = &mut random(seed);
+        let cases: Vec<Case> = (0..25).map(|_| case(random)).collect();
+        for case in &cases {
+            let [head, _, cut] = case.commands[..3] else { unreachable!("BEGIN has three words") };
+            let fpdus = case.fpdus.len();
+            let stream: usize = case.fpdus.iter().sum();
+            let (skip, stop) = (cut as usize & 0xffff, cut as usize >> 16);
+            bench.tell("a raw frame", head & 1 << 4 != 0);
+            bench.tell("an injected frame", matches!(case.expected, Expected::Inject(_)));
+            bench.tell("a segment without FPDU", head & 1 << 4 == 0 && fpdus == 0);
+            bench.tell("several FPDUs in a segment", fpdus > 1);
+            bench.tell("FPDUs with markers", fpdus > 0 && head & 1 << 6 != 0);
+            bench.tell("FPDUs without CRC", fpdus > 0 && head & 1 << 7 == 0);
+            bench.tell("a segment that begins within an FPDU", skip > 0);
+            bench.tell("a segment that ends within an FPDU", fpdus > 0 && skip + stop < stream);
+            bench.tell("a frame that is dropped in the end", case.expected == Expected::Nothing);
+            bench.tell(
+                "a frame of an odd number of bytes",
+                matches!(&case.expected, Expected::Mac(bytes) if bytes.len() % 2 == 1),
+            );
+        }
+        run(&mut bench, &cases, random, seed as usize % 7);
+    }
+    bench.check_coverage();
+}
+
 #[test]
 fn like_its_verilog() {
-    let Some(mut bench) = Bench::with_verilog("transmit", engine(), |u| &mut u.clock) else { return };
+    verilog("transmit", engine);
+}
+
+#[test]
+fn serial_like_its_verilog() {
+    verilog("transmit-serial", serial);
+}
+
+fn verilog(name: &str, form: fn() -> Engine) {
+    let Some(mut bench) = Bench::with_verilog(name, form(), |u| &mut u.clock) else { return };
     for seed in 100..106 {
         let random = &mut random(seed);
         let cases: Vec<Case> = (0..12).map(|_| case(random)).collect();
         run(&mut bench, &cases, random, seed as usize % 4);
     }
-    println!("transmit: {} cycles, 0 mismatches", bench.cycles());
+    println!("{name}: {} cycles, 0 mismatches", bench.cycles());
 }
 
 #[test]
 fn synthesises() {
     check_synthesis("transmit", engine());
+    check_synthesis("transmit-serial", serial());
 }

@@ -1,5 +1,6 @@
 //! Stretches of the MPA stream through the walker, against the deframer of `proto`.
 
+use crate::common::coverage::{Situation, now, told};
 use crate::common::{Bench, Commands, Memory, Random, Reads, check_synthesis, random};
 use ironwarp_hdl::fb::FB;
 use ironwarp_hdl::mpa::Walk;
@@ -108,7 +109,8 @@ fn some_stretch(r: &mut Random, most: usize) -> Stretch {
     let mut bytes = Vec::new();
     let mut here = phase;
     for _ in 0..r.below(8) {
-        let length = if r.below(3) == 0 { r.below(900) } else { r.below(60) };
+        let most = [60, 60, 60, 60, 900, 2000][r.below(6)];
+        let length = r.below(most);
         let mut ulpdu: Vec<u8> = (0..length).map(|_| r.word() as u8).collect();
         if r.below(4) == 0 {
             ulpdu.clear();
@@ -201,6 +203,11 @@ fn bench() -> Bench<Small> {
     Bench::new(Small::default(), |u| &mut u.clock)
 }
 
+/// A byte at a time.
+fn serial() -> Bench<Small> {
+    Bench::new(Small::default().serial(), |u| &mut u.clock)
+}
+
 /// How many packets of each code there are.
 fn codes(stretches: &[Stretch]) -> [usize; 5] {
     let mut codes = [0; 5];
@@ -213,6 +220,7 @@ fn every_code_is_met_often() {
     let mut r = random(3);
     let stretches: Vec<_> = (0..800).map(|_| some_stretch(&mut r, 3000)).collect();
     run(&mut bench(), &stretches, 1, 5);
+    run(&mut serial(), &stretches, 1, 5);
     let codes = codes(&stretches);
     assert!(codes.iter().all(|count| *count > 8), "{codes:?}");
 }
@@ -251,6 +259,7 @@ fn a_stretch_may_be_cut_anywhere() {
     };
     let stretches: Vec<_> = (0..=whole.len()).map(cut).collect();
     run(&mut bench(), &stretches, 1, 1);
+    run(&mut serial(), &stretches, 1, 1);
 }
 
 #[test]
@@ -261,12 +270,17 @@ fn the_longest_fpdu_comes_from_host_memory() {
     assert!(bytes.len() < 4 * 65_536 && bytes.len() > 65_000);
     let stretch =
         Stretch { bytes, markers: true, crc: true, host: true, phase: MarkerPhase::at(8), place: 6 };
-    run(&mut bench(), &[stretch], 1, 1);
+    run(&mut bench(), std::slice::from_ref(&stretch), 1, 1);
+    run(&mut serial(), &[stretch], 1, 1);
 }
 
 #[test]
 fn what_cannot_be_read_has_a_bad_crc_even_where_none_is_checked() {
-    let mut bench = bench();
+    unreadable(bench());
+    unreadable(serial());
+}
+
+fn unreadable(mut bench: Bench<Small>) {
     let mut memory = Memory::default();
     memory.remove_page(BASE + 4096);
     // The length field is there, the FPDU goes on into the page that is not.
@@ -302,12 +316,90 @@ proptest! {
         let mut r = random(seed);
         let stretches: Vec<_> = (0..count).map(|_| some_stretch(&mut r, 2500)).collect();
         run(&mut bench(), &stretches, pace, seed);
+        run(&mut serial(), &stretches, pace, seed);
+    }
+}
+
+/// What there is in a stretch, for the counters.
+fn tell(bench: &mut Bench<Small>, stretch: &Stretch) {
+    let packets = stretch.packets();
+    for packet in &packets {
+        let code = packet[0] as usize & 15;
+        let name = SITUATIONS.iter().find(|situation| situation.name.starts_with(&format!("code {code},")));
+        bench.tell(name.expect("five codes").name, true);
+    }
+    let length = stretch.bytes.len();
+    bench.tell("from the ring", !stretch.host && length > 0);
+    bench.tell("across the end of the ring", !stretch.host && stretch.place + length > RING);
+    bench.tell("from host memory", stretch.host && length > 0);
+    bench.tell("CRC not checked", !stretch.crc && length > 0);
+    for packet in packets.iter().filter(|packet| packet[0] & 15 == 0) {
+        let (at, on_wire) = (packet[1], packet[2]);
+        let is_marker = |offset: u32| stretch.markers && stretch.to_marker(at + offset) == 0;
+        bench.tell("a marker directly in front of an FPDU", is_marker(0));
+        bench.tell("a marker directly in front of the CRC field", on_wire >= 12 && is_marker(on_wire - 8));
+        bench.tell("a marker directly behind the length field's word", is_marker(4));
+        let markers = (0..on_wire / 4).filter(|word| is_marker(4 * word)).count();
+        bench.tell("an FPDU of three markers or more", markers >= 3);
+        bench.tell("an FPDU without ULPDU", packet[0] >> 16 == 0);
+        bench.tell("a tagged FPDU", packet[4] >> 23 & 1 != 0);
+        bench.tell("an untagged FPDU", packet[4] >> 23 & 1 == 0);
+    }
+    let rest = packets.last().expect("one at least");
+    bench.tell("a cut within the length field's word", rest[0] & 15 == 3 && rest[2] < 4);
+}
+
+/// Shown in docs/coverage.md.
+pub const SITUATIONS: &[Situation<Small>] = &[
+    now("a packet waits", |u| u.valid.val() && u.first.val() && !u.ready.val()),
+    now("host memory is late", |u| u.channel.ready.val() && !u.channel.valid.val()),
+    told("code 0, a good FPDU"),
+    told("code 1, a bad CRC"),
+    told("code 2, a marker that points elsewhere"),
+    told("code 3, part of an FPDU"),
+    told("code 4, nothing is left"),
+    told("from the ring"),
+    told("across the end of the ring"),
+    told("from host memory"),
+    told("CRC not checked"),
+    told("a marker directly in front of an FPDU"),
+    told("a marker directly in front of the CRC field"),
+    told("a marker directly behind the length field's word"),
+    told("an FPDU of three markers or more"),
+    told("a cut within the length field's word"),
+    told("an FPDU without ULPDU"),
+    told("a tagged FPDU"),
+    told("an untagged FPDU"),
+];
+
+#[test]
+fn every_situation_occurs() {
+    for bench in [bench(), serial()] {
+        let mut bench = bench.covering(SITUATIONS);
+        let mut r = random(3);
+        for seed in 0..60 {
+            let stretches: Vec<_> = (0..12).map(|_| some_stretch(&mut r, 3000)).collect();
+            for stretch in &stretches {
+                tell(&mut bench, stretch);
+            }
+            run(&mut bench, &stretches, 1 + seed as usize % 3, seed);
+        }
+        bench.check_coverage();
     }
 }
 
 #[test]
 fn like_its_verilog() {
-    let Some(mut bench) = Bench::with_verilog("walk", Small::default(), |u| &mut u.clock) else { return };
+    verilog("walk", Small::default());
+}
+
+#[test]
+fn serial_like_its_verilog() {
+    verilog("walk-serial", Small::default().serial());
+}
+
+fn verilog(name: &str, block: Small) {
+    let Some(mut bench) = Bench::with_verilog(name, block, |u| &mut u.clock) else { return };
     let mut seed = 100;
     while bench.cycles() < 30_000 {
         seed += 1;
@@ -315,10 +407,11 @@ fn like_its_verilog() {
         let stretches: Vec<_> = (0..5).map(|_| some_stretch(&mut r, 2500)).collect();
         run(&mut bench, &stretches, 1 + r.below(3), seed);
     }
-    println!("walk: {} cycles, 0 mismatches", bench.cycles());
+    println!("{name}: {} cycles, 0 mismatches", bench.cycles());
 }
 
 #[test]
 fn synthesises() {
     check_synthesis("walk", Walk::<13>::default());
+    check_synthesis("walk-serial", Walk::<13>::default().serial());
 }

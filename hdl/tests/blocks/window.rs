@@ -1,3 +1,4 @@
+use crate::common::coverage::{Situation, now, then};
 use crate::common::{Bench, Random, check_synthesis, random};
 use ironwarp_hdl::fb::FB;
 use ironwarp_hdl::seq::SeqWindow;
@@ -106,6 +107,28 @@ proptest! {
         }
         check(&mut bench(), &questions);
     }
+}
+
+/// Shown in docs/coverage.md.
+pub const SITUATIONS: &[Situation<SeqWindow>] = &[
+    then("before the window", |_| true, |u| u.before.val()),
+    now("at its start", |u| u.equal.val() && u.inside.val()),
+    now("at the start of a window of nothing", |u| u.equal.val() && !u.inside.val()),
+    now("inside", |u| u.inside.val() && !u.equal.val()),
+    now("behind it", |u| !u.inside.val() && !u.before.val() && !u.equal.val()),
+    now("inside, and before its start by sequence order", |u| u.inside.val() && u.before.val()),
+    now("half the circle away", |u| u.distance.val().get() == 1 << 31),
+    now("across zero", |u| u.seq.val().get() < 1 << 16 && u.base.val().get() > 0xffff_0000),
+    now("across the middle", |u| u.seq.val().get() >> 31 == 1 && u.base.val().get() >> 31 == 0),
+];
+
+#[test]
+fn every_situation_occurs() {
+    let mut bench = bench().covering(SITUATIONS);
+    let mut r = random(2);
+    let questions: Vec<_> = (0..5000).map(|_| (near(&mut r), near(&mut r), near(&mut r))).collect();
+    check(&mut bench, &questions);
+    bench.check_coverage();
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Accesses over Wishbone against a table of registers.
 
+use crate::common::coverage::{Situation, now, then};
 use crate::common::{Bench, check_synthesis, random};
 use ironwarp_hdl::fb::FB;
 use ironwarp_hdl::host::Wishbone;
@@ -91,6 +92,42 @@ fn accesses_are_those_of_the_registers() {
     for seed in 0..8 {
         run(&mut Bench::new(Wishbone::default(), |u| &mut u.clock), seed, 500);
     }
+}
+
+/// Shown in docs/coverage.md.
+pub const SITUATIONS: &[Situation<Wishbone>] = &[
+    now("a write is done", |u| u.ack.val() && u.we.val()),
+    now("a read is done", |u| u.ack.val() && !u.we.val()),
+    now("a part of a word is refused", |u| u.err.val()),
+    now("the device does not take a write", |u| {
+        u.host_valid.val() && u.host_write.val() && !u.host_ready.val()
+    }),
+    now("the device does not take a read", |u| {
+        u.host_valid.val() && !u.host_write.val() && !u.host_ready.val()
+    }),
+    then(
+        "a read is given up",
+        |u| u.cyc.val() && u.stb.val() && !u.we.val() && !u.ack.val() && !u.err.val(),
+        |u| !u.cyc.val(),
+    ),
+    now("the answer to a read that was given up is dropped", |u| {
+        u.answer_valid.val() && u.answer_ready.val() && !u.cyc.val()
+    }),
+    now("an access waits for that answer", |u| {
+        u.cyc.val() && u.stb.val() && u.we.val() && !u.host_valid.val() && !u.ack.val() && !u.err.val()
+    }),
+    then("an access directly behind another", |u| u.ack.val(), |u| u.cyc.val() && u.stb.val()),
+];
+
+#[test]
+fn every_situation_occurs() {
+    let mut bench = Bench::new(Wishbone::default(), |u| &mut u.clock).covering(SITUATIONS);
+    for seed in 0..6 {
+        let fresh = Bench::new(Wishbone::default(), |u| &mut u.clock);
+        bench = fresh.counting_on(bench);
+        run(&mut bench, seed, 500);
+    }
+    bench.check_coverage();
 }
 
 #[test]

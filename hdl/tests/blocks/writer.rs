@@ -1,5 +1,6 @@
 //! Commands through the writer, against a flat memory.
 
+use crate::common::coverage::{Situation, now, then, told};
 use crate::common::{Bench, Commands, Memory, Random, Reads, Writes, check_synthesis, random};
 use ironwarp_hdl::dma::Writer;
 use ironwarp_hdl::fb::FB;
@@ -9,6 +10,8 @@ use std::collections::{BTreeSet, HashMap};
 /// A ring of 1024 words.
 type Small = Writer<10>;
 const RING: usize = 4096;
+/// Tags that every form knows.
+const TAGS: [u8; 5] = [0, 3, 0x7f, 0x80, 0x87];
 /// Where the sources are in host memory, and where everything is written to.
 const FROM: u64 = 0x3_0000_0000;
 const TO: u64 = 0xffff_fffe_ffff_0000;
@@ -33,6 +36,8 @@ struct Batch {
     levels: Vec<bool>,
     /// Tags whose writes fail or whose source cannot be read.
     failing: BTreeSet<u8>,
+    /// What [`SITUATIONS`] calls its commands.
+    kinds: Vec<&'static str>,
 }
 
 /// The state that commands leave behind.
@@ -93,6 +98,10 @@ impl Golden {
         }
         let begins = Source { host, address: if host { from } else { ring_byte.into() }, to_marker };
         let mut source = self.source.filter(|_| goes_on).unwrap_or(begins);
+        batch.kinds.push(if source.host { "PLACE from host memory" } else { "PLACE from the ring" });
+        batch.kinds.extend(markers.then_some("PLACE over markers"));
+        batch.kinds.extend(goes_on.then_some("PLACE that goes on"));
+        batch.kinds.extend((count == 0).then_some("PLACE of nothing"));
         let (mut bytes, mut readable) = (Vec::new(), true);
         for _ in 0..count {
             if markers && source.to_marker == 0 {
@@ -116,7 +125,7 @@ impl Golden {
     fn command(&mut self, r: &mut Random, batch: &mut Batch) {
         match r.below(8) {
             0 => {
-                self.tag = [0, 0x11, 0x7f, 0x80, 0xff][r.below(5)];
+                self.tag = TAGS[r.below(TAGS.len())];
                 batch.words.push(5 | u32::from(self.tag) << 16);
             }
             1 => {
@@ -125,6 +134,7 @@ impl Golden {
                 batch.words.push(4 | u32::from(level) << 8);
             }
             2 | 3 => {
+                batch.kinds.push("WORDS");
                 let count = 1 + r.below(32);
                 let to = TO + r.below(SPACE - 128) as u64;
                 let words: Vec<u32> = (0..count).map(|_| r.word()).collect();
@@ -134,7 +144,10 @@ impl Golden {
                 self.write(batch, to, &bytes, true);
             }
             // Nothing begins so.
-            4 if r.below(4) == 0 => batch.words.push([0, 6, 15, 2, 2 | 33 << 8][r.below(5)]),
+            4 if r.below(4) == 0 => {
+                batch.kinds.push("what is no command");
+                batch.words.push([0, 6, 15, 2, 2 | 33 << 8][r.below(5)]);
+            }
             _ => self.place(r, batch),
         }
     }
@@ -176,6 +189,7 @@ fn run(bench: &mut Bench<Small>, seed: u64, batches: usize, pace: usize) -> u64 
     for number in 0..batches {
         let commands = 1 + r.below(6);
         let batch = golden.batch(&mut r, commands);
+        batch.kinds.iter().for_each(|kind| bench.tell(kind, true));
         let mut commands = Commands::new(seed + number as u64, pace, batch.words.iter().copied());
         let (mut address, mut frees, mut levels) = (0, 0, vec![]);
         let mut done = false;
@@ -244,6 +258,11 @@ fn bench() -> Bench<Small> {
     Bench::new(Small::default(), |u| &mut u.clock)
 }
 
+/// As in a small device.
+fn serial() -> Small {
+    Small::default().serial().few_tags()
+}
+
 #[test]
 fn a_full_size_segment_is_placed_at_one_word_a_cycle() {
     let mut bench = bench();
@@ -285,20 +304,78 @@ proptest! {
     fn any_commands_leave_what_they_should(seed: u64, batches in 1usize..8, pace in 1usize..5) {
         run(&mut bench(), seed, batches, pace);
     }
+
+    #[test]
+    fn a_byte_at_a_time_too(seed: u64, batches in 1usize..8, pace in 1usize..5) {
+        run(&mut Bench::new(serial(), |u| &mut u.clock), seed, batches, pace);
+    }
+}
+
+/// Shown in docs/coverage.md.
+pub const SITUATIONS: &[Situation<Small>] = &[
+    now("a command waits", |u| u.command_valid.val() && !u.command_ready.val()),
+    now("a burst waits", |u| u.channel.request.val() && !u.channel.accept.val()),
+    now("the memory stalls", |u| u.channel.valid.val() && !u.channel.ready.val()),
+    now("a word of which some bytes are written", |u| {
+        u.channel.valid.val() && u.channel.ready.val() && !matches!(u.channel.strobes.val().get(), 0 | 15)
+    }),
+    now("a burst of one word", |u| u.channel.request.val() && u.channel.words.val().get() == 1),
+    now("a burst that begins a page", |u| {
+        u.channel.request.val() && u.channel.address.val().get().is_multiple_of(4096)
+    }),
+    now("a write fails", |u| u.channel.answered.val() && u.channel.failed.val()),
+    now("a source that cannot be read", |u| {
+        u.source.valid.val() && u.source.ready.val() && u.source.error.val()
+    }),
+    then("the line rises", |u| !u.irq.val(), |u| u.irq.val()),
+    then("the line falls", |u| u.irq.val(), |u| !u.irq.val()),
+    now("words are freed", |u| u.free_enable.val()),
+    now("a tag that failed is told", |u| u.error.val() && u.clear_error.val()),
+    now("another burst is asked for before the last is answered", |u| {
+        u.channel.request.val() && !u.channel.answered.val() && !u.drained.val()
+    }),
+    told("PLACE from the ring"),
+    told("PLACE from host memory"),
+    told("PLACE over markers"),
+    told("PLACE that goes on"),
+    told("PLACE of nothing"),
+    told("WORDS"),
+    told("what is no command"),
+];
+
+#[test]
+fn every_situation_occurs() {
+    for bench in [bench(), Bench::new(serial(), |u| &mut u.clock)] {
+        let mut bench = bench.covering(SITUATIONS);
+        for seed in 200..216 {
+            run(&mut bench, seed, 4, 1 + seed as usize % 4);
+        }
+        bench.check_coverage();
+    }
 }
 
 #[test]
 fn like_its_verilog() {
-    let Some(mut bench) = Bench::with_verilog("writer", Small::default(), |u| &mut u.clock) else { return };
+    verilog("writer", Small::default());
+}
+
+#[test]
+fn serial_like_its_verilog() {
+    verilog("writer-serial", serial());
+}
+
+fn verilog(name: &str, block: Small) {
+    let Some(mut bench) = Bench::with_verilog(name, block, |u| &mut u.clock) else { return };
     let mut seed = 200;
     while bench.cycles() < 30_000 {
         seed += 1;
         run(&mut bench, seed, 4, 1 + seed as usize % 4);
     }
-    println!("writer: {} cycles, 0 mismatches", bench.cycles());
+    println!("{name}: {} cycles, 0 mismatches", bench.cycles());
 }
 
 #[test]
 fn synthesises() {
     check_synthesis("writer", Writer::<13>::default());
+    check_synthesis("writer-serial", Writer::<13>::default().serial().few_tags());
 }

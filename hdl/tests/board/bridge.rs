@@ -1,5 +1,6 @@
 //! The serial bridge, bit by bit, between a core that asks for everything at once and the driver's end of the line.
 
+use crate::common::coverage::{Situation, now, then};
 use crate::common::{Bench, Random, check_synthesis, random};
 use ironwarp_driver::transport::serial::{Link, Patience};
 use ironwarp_hdl::bridge::{Baud, Bridge, Crc16, UartReceiver, UartSender};
@@ -434,6 +435,37 @@ impl World {
 
 fn quiet() -> Trouble {
     Trouble { one_in: 0 }
+}
+
+/// Shown in docs/coverage.md.
+pub const SITUATIONS: &[Situation<Unit>] = &[
+    now("all four read masters want something", |u| {
+        [&u.walk, &u.source, &u.small, &u.send].iter().all(|port| port.request.val())
+    }),
+    now("a write waits while a read is under way", |u| u.write.request.val() && u.walk.valid.val()),
+    now("a read that the host refuses", |u| u.small.valid.val() && u.small.error.val()),
+    now("a write that the host refuses", |u| u.write.answered.val() && u.write.failed.val()),
+    now("a master does not take its word", |u| u.send.valid.val() && !u.send.ready.val()),
+    now("words of a write with bytes left out", |u| {
+        u.write.valid.val() && u.write.ready.val() && !matches!(u.write.strobes.val().get(), 0 | 15)
+    }),
+    now("the core does not take an access", |u| u.host_valid.val() && !u.host_ready.val()),
+    now("a register is read", |u| u.host_valid.val() && u.host_ready.val() && !u.host_write.val()),
+    now("its answer waits", |u| u.answer_valid.val() && !u.answer_ready.val()),
+    then("the interrupt line rises", |u| !u.irq.val(), |u| u.irq.val()),
+    then("the interrupt line falls", |u| u.irq.val(), |u| !u.irq.val()),
+    then("a good frame", |u| u.good.val(), |u| !u.good.val()),
+    then("a damaged one", |u| u.bad.val(), |u| !u.bad.val()),
+    then("the core leaves its reset: HELLO", |u| u.core_reset.val(), |u| !u.core_reset.val()),
+    then("both directions of the line at once", |u| !u.rx.val(), |u| !u.tx.val()),
+];
+
+#[test]
+fn every_situation_occurs() {
+    let bench = Bench::new(unit(), |unit| &mut unit.clock).covering(SITUATIONS);
+    let mut world = World::new(bench, 10, Trouble { one_in: 600 });
+    world.run(12);
+    world.bench.check_coverage();
 }
 
 #[test]

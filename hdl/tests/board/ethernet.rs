@@ -1,5 +1,6 @@
 //! The RMII front end between a PHY, di-bit by di-bit, and a core of any clock.
 
+use crate::common::coverage::{Situation, now, told};
 use crate::common::{Bench, Packet, Random, Sink, Source, check_synthesis, random};
 use ironwarp_hdl::fb::FB;
 use ironwarp_hdl::mac::{Crossing, Ethernet, ToWords};
@@ -92,6 +93,7 @@ impl World {
                     unit.reset.next = reset;
                     source.drive(&mut unit.upstream, true);
                 });
+                self.bench.observe();
                 self.source.look(&self.bench.block.upstream);
                 self.sink.look(&self.bench.block.downstream);
             }
@@ -245,6 +247,93 @@ fn a_core_that_is_too_slow_spoils_the_frame() {
     let sent = world.phy.take().expect("the next");
     assert!(sent.good && sent.bytes[..14] == frame[..14]);
     assert_eq!(world.bench.block.spoiled.val(), FB::new(1));
+}
+
+/// Shown in docs/coverage.md.
+pub const SITUATIONS: &[Situation<Ethernet>] = &[
+    now("the core does not take a word", |u| u.downstream.valid.val() && !u.downstream.ready.val()),
+    now("the wire does not take a word", |u| u.upstream.valid.val() && !u.upstream.ready.val()),
+    now("a frame from the wire while one goes out", |u| u.downstream.valid.val() && u.upstream.valid.val()),
+    now("the core sees the beginning of a bad frame, and drops it", |u| {
+        u.downstream.valid.val() && u.downstream.ready.val() && u.downstream.err.val()
+    }),
+    told("a good frame"),
+    told("a preamble that was cut"),
+    told("CRS_DV toggles at the end"),
+    told("a frame that ends within a byte"),
+    told("a bad FCS"),
+    told("a frame that is too short"),
+    told("a frame that is too long"),
+    told("a frame that is lost: the core was asleep"),
+    told("a frame to send that has to be padded"),
+    told("two frames to send, with the gap between them"),
+];
+
+#[test]
+fn every_situation_occurs() {
+    let bench = Bench::new(Ethernet::default(), |unit| &mut unit.phy_clock).covering(SITUATIONS);
+    let mut world = World::new(bench, 31_114, 3, 11);
+    let (mut expected, mut outgoing) = (vec![], vec![]);
+    for round in 0..120 {
+        let length = [60, 61, 62, 63, 200][world.random.below(5)];
+        let frame = world.bytes(length);
+        let shape = Shape {
+            preamble: [31, 31, 9, 1][world.random.below(4)],
+            carrier: world.random.below(6),
+            toggles: world.random.below(5),
+            dribble: world.random.below(4),
+        };
+        let mut bytes = [&frame[..], &fcs(&frame)].concat();
+        world.asleep = false;
+        let fault = world.random.below(8);
+        match fault {
+            0 => bytes[length / 2] ^= 1 << world.random.below(8),
+            1 => bytes = [&frame[..59], &fcs(&frame[..59])].concat(),
+            2 => {
+                let long = world.bytes(1515);
+                bytes = [&long[..], &fcs(&long)].concat();
+            }
+            3 => world.asleep = true,
+            _ => expected.push(padded(&frame)),
+        }
+        for (name, happened) in [
+            ("a good frame", fault > 3),
+            ("a preamble that was cut", shape.preamble < 31),
+            ("CRS_DV toggles at the end", shape.toggles > 0),
+            ("a frame that ends within a byte", shape.dribble > 0),
+            ("a bad FCS", fault == 0),
+            ("a frame that is too short", fault == 1),
+            ("a frame that is too long", fault == 2),
+        ] {
+            world.bench.tell(name, happened);
+        }
+        world.phy.deliver_raw(&bytes, shape);
+        for count in 0..world.random.below(3) {
+            let short = [14, 59, 60, 300][world.random.below(4)];
+            let frame = world.bytes(short);
+            world.bench.tell("a frame to send that has to be padded", short < 60);
+            world.bench.tell("two frames to send, with the gap between them", count > 0);
+            world.send(&frame);
+            outgoing.push(frame);
+        }
+        let lost = world.bench.block.lost.val();
+        world.run(if fault == 2 { 150 } else { 70 });
+        let is_lost = world.bench.block.lost.val() != lost;
+        world.bench.tell("a frame that is lost: the core was asleep", is_lost);
+        assert!(!is_lost || fault == 3, "round {round}");
+        if fault == 3 && !is_lost {
+            expected.push(padded(&frame));
+        }
+    }
+    world.asleep = false;
+    world.run(200);
+    let good: Vec<_> = world.sink.packets.iter().filter(|packet| !packet.err).cloned().collect();
+    assert_eq!(good, expected);
+    for frame in outgoing {
+        let sent = world.phy.take().expect("a frame");
+        assert!(sent.good && sent.bytes == padded(&frame).bytes[2..]);
+    }
+    world.bench.check_coverage();
 }
 
 #[test]

@@ -5,5 +5,7 @@ mod bridge;
 #[expect(dead_code, unused_imports)]
 #[path = "../blocks/common/mod.rs"]
 mod common;
+mod coverage;
 mod ethernet;
+mod gigabit;
 mod pins;

@@ -224,8 +224,11 @@ pub fn measure(context: &Context, work: &Work) -> Result<(), String> {
         }
         say(&destination)?;
     }
-    data.close()?;
-    talk.close()
+    // As the program does: it waits for neither before it closes the other.
+    data.qp.disconnect().map_err(|error| error.to_string())?;
+    talk.qp.disconnect().map_err(|error| error.to_string())?;
+    data.closed()?;
+    talk.closed()
 }
 
 /// The client's work.

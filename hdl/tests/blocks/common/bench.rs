@@ -1,3 +1,4 @@
+use super::coverage::{Coverage, Situation};
 use super::verilated::Verilated;
 use ironwarp_hdl::ports::ports;
 use rust_hdl::prelude::*;
@@ -9,20 +10,21 @@ const SETTLE: usize = 100;
 ///
 /// Inputs change with the falling edge: the simulator would take one that changes with the rising edge at its new
 /// value, Verilog at its old.
-pub struct Bench<U: Block> {
+pub struct Bench<U: Block + 'static> {
     /// The block.
     pub block: U,
     clock: fn(&mut U) -> &mut Signal<In, Clock>,
     model: Option<Verilated>,
+    coverage: Option<Coverage<U>>,
     cycles: u64,
 }
 
-impl<U: Block> Bench<U> {
+impl<U: Block + 'static> Bench<U> {
     /// The block alone.
     pub fn new(mut block: U, clock: fn(&mut U) -> &mut Signal<In, Clock>) -> Self {
         block.connect_all();
         check_all(&block).unwrap();
-        Bench { block, clock, model: None, cycles: 0 }
+        Bench { block, clock, model: None, coverage: None, cycles: 0 }
     }
 
     /// The block and its Verilog. `None`, having said why, where there is no Verilator.
@@ -30,6 +32,40 @@ impl<U: Block> Bench<U> {
         let mut bench = Self::new(block, clock);
         bench.model = Some(Verilated::build(name, &generate_verilog(&bench.block), &ports(&bench.block))?);
         Some(bench)
+    }
+
+    /// From here on these are counted.
+    pub fn covering(mut self, situations: &'static [Situation<U>]) -> Self {
+        self.coverage = Some(Coverage::of(situations));
+        self
+    }
+
+    /// Goes on with the counters of another bench.
+    pub fn counting_on(mut self, other: Self) -> Self {
+        self.coverage = other.coverage;
+        self
+    }
+
+    /// What the test knows to have happened, for the counters.
+    pub fn tell(&mut self, name: &str, happened: bool) {
+        if let Some(coverage) = self.coverage.as_mut().filter(|_| happened) {
+            coverage.tell(name);
+        }
+    }
+
+    /// Counts what the settled block shows. `rise` does it; only benches with several clocks have to.
+    pub fn observe(&mut self) {
+        if let Some(coverage) = &mut self.coverage {
+            coverage.look(&self.block);
+        }
+    }
+
+    /// The counters, none of which may be 0.
+    ///
+    /// # Panics
+    /// If one is, or if nothing is counted.
+    pub fn check_coverage(&self) {
+        self.coverage.as_ref().expect("made by `covering`").check();
     }
 
     /// Clock low with the inputs that `drive` sets; what `look` sees of the settled block; the rising edge.
@@ -47,6 +83,7 @@ impl<U: Block> Bench<U> {
 
     /// The second half: the rising edge.
     pub fn rise(&mut self) {
+        self.observe();
         self.level(true, |_| ());
         self.cycles += 1;
     }

@@ -1,6 +1,7 @@
 //! A bench for one block: clock, co-simulation, stream ends.
 
 mod bench;
+pub mod coverage;
 mod host;
 mod streams;
 mod synth;
