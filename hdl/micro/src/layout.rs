@@ -427,6 +427,8 @@ pub mod c {
         /// A receive entry is in use.
         pub const OPEN: u8 = 6;
         pub const PREFER_RESPONSE: u8 = 7;
+        /// The next receive entry was read already: it stands where the open one does.
+        pub const AHEAD: u8 = 8;
         /// The last entries started were whole inline Writes: runs of them may follow.
         pub const RUNS: u8 = 9;
     }
@@ -487,8 +489,8 @@ pub mod t {
     pub const FPDU: u8 = 120;
     /// Transmit part: scratch.
     pub const SAVED: u8 = 133;
-    /// Words of payload of the last run of Writes.
-    pub const RUN_WORDS: u8 = 134;
+    /// Bytes of payload of each of the last run of Writes; 0: not known.
+    pub const RUN_LENGTH: u8 = 134;
     /// Where the rest of the message that is being cut may be read: whose it is (0: not known), host address of its first byte, low and high.
     pub const SOURCE: u8 = 135;
     /// Where the rest of the message that is being received goes: whose it is (0: not known), host address of offset 0 of a Send or of TO 0 of a

@@ -21,6 +21,6 @@ pub use compare::{Compared, Comparison};
 pub use device::{Pace, RtlConfig, RtlDevice};
 pub use gates::gates;
 pub use memory::DmaTiming;
-pub use profile::{FLOWS, Flow, Latency, Profile};
+pub use profile::{ENGINES, FLOWS, Flow, Latency, MEMORY, Profile};
 pub use stored::Stored;
 pub use waves::{WavesConfig, WavesError};

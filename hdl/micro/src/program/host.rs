@@ -379,6 +379,7 @@ fn doorbell(p: &mut Asm, sizes: &Sizes) {
         p.if_(eq(T0, 1), |p| {
             p.call("post_receive");
             p.goto_if(eq(R0, 0), bad);
+            p.call("look_ahead");
             p.goto(rung);
         });
         p.goto_if(eq(T0, 4), terminate);
