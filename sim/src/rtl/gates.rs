@@ -1,7 +1,7 @@
 //! The gates of a core: what the synthesiser makes of its Verilog, as Verilog again.
 
 use super::verilated::{VerilateError, cache};
-use ironwarp_hdl::flow::run;
+use ironwarp_hdl::flow::{run, synthesis};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,8 +20,11 @@ pub fn gates(verilog: &str) -> Result<String, VerilateError> {
     std::fs::create_dir_all(&folder)
         .and_then(|()| std::fs::write(&source, verilog))
         .map_err(|error| files(&source, error))?;
-    let script = "read_verilog top.v; synth_ice40 -top top; write_verilog -noattr netlist.v";
-    run(&folder, "yosys", &["-q", "-p", script]).map_err(|error| VerilateError::Gates(error.to_string()))?;
+    synthesis(&folder, "top.v", "top", "")
+        .and_then(|script| {
+            run(&folder, "yosys", &["-q", "-p", &(script + "; write_verilog -noattr netlist.v")])
+        })
+        .map_err(|error| VerilateError::Gates(error.to_string()))?;
     let read = |path: &Path| std::fs::read_to_string(path).map_err(|error| files(path, error));
     // Without the defaults of inputs that are not connected, which only SystemVerilog has. The synthesiser connects all that matter.
     let text = read(&netlist)? + "`define NO_ICE40_DEFAULT_ASSIGNMENTS\n" + &read(Path::new(MODELS))?;
