@@ -593,9 +593,10 @@ fn a_failed_entry_waits_for_those_in_front_of_it() {
 #[test]
 fn a_receive_entry_that_is_none_stops_the_connection() {
     let mut scene = Scene::model();
-    scene.rig.post_receive(QP, &Default::default());
     let bytes = 7u32 << 16;
     assert!(scene.rig.qp_memory(QP).rq.write(0, &bytes.to_le_bytes()));
+    // A device may read what was posted from now on.
+    scene.ring(doorbell::RQ_PRODUCER, 1);
     scene.send_ddp(untagged(Opcode::Send, QN_SEND, 1, 0, true), b"");
     assert_eq!(scene.errors(), [(ErrorCause::Detected, FlushCursors::default())]);
     assert_eq!(scene.record(), Some(error_record(E::RdmapLocalCatastrophic, Nothing, &[])));

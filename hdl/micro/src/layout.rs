@@ -32,6 +32,11 @@ pub struct Sizes {
     pub log2_rx_ring: u8,
     /// log2 of the words of the transmit ring.
     pub log2_tx_ring: u8,
+    /// Largest MSS that connections should offer, bytes; 0: any.
+    pub mss: u16,
+    /// Largest receive window that they should offer, bytes; 0: any. The receive ring holds so much, and besides a frame that has
+    /// been acknowledged and is not written yet, and a few ACKs.
+    pub window: u16,
     /// `FEATURES` register; the program leaves out what is not there.
     pub features: u32,
     /// Core clock, kHz.
@@ -53,6 +58,8 @@ impl Sizes {
         log2_expected: 4,
         log2_rx_ring: 13,
         log2_tx_ring: 13,
+        mss: 0,
+        window: 0,
         features: 0x3f,
         clock_khz: 62_500,
     };
@@ -70,6 +77,8 @@ impl Sizes {
         log2_expected: 1,
         log2_rx_ring: 9,
         log2_tx_ring: 9,
+        mss: 512,
+        window: 1024,
         features: 0x27,
         clock_khz: 31_250,
     };
@@ -418,6 +427,8 @@ pub mod c {
         /// A receive entry is in use.
         pub const OPEN: u8 = 6;
         pub const PREFER_RESPONSE: u8 = 7;
+        /// The next receive entry was read already: it stands where the open one does.
+        pub const AHEAD: u8 = 8;
         /// The last entries started were whole inline Writes: runs of them may follow.
         pub const RUNS: u8 = 9;
     }
@@ -478,8 +489,8 @@ pub mod t {
     pub const FPDU: u8 = 120;
     /// Transmit part: scratch.
     pub const SAVED: u8 = 133;
-    /// Words of payload of the last run of Writes.
-    pub const RUN_WORDS: u8 = 134;
+    /// Bytes of payload of each of the last run of Writes; 0: not known.
+    pub const RUN_LENGTH: u8 = 134;
     /// Where the rest of the message that is being cut may be read: whose it is (0: not known), host address of its first byte, low and high.
     pub const SOURCE: u8 = 135;
     /// Where the rest of the message that is being received goes: whose it is (0: not known), host address of offset 0 of a Send or of TO 0 of a

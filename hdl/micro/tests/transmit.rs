@@ -749,6 +749,78 @@ fn a_run_waits_for_what_is_in_front_of_it() {
     assert_eq!(bench.run(1000, 3 * 28 - 1).unwrap().len(), 2 * 28);
 }
 
+/// The headers of a Write that is alone go ahead of it, for the length of the last one. Whatever comes then, the stream is that of the general way.
+#[test]
+fn a_write_that_is_alone_is_sent_whatever_was_expected() {
+    let inline = |len: usize| SendEntry {
+        payload: Payload::Inline(vec![len as u8; len]),
+        to: 0x1_2345_6789_abcd,
+        ..SendEntry::new(Verb::Write)
+    };
+    let sge = SendEntry {
+        payload: Payload::Sges(vec![Sge { to: TO, length: 8, lkey: LKEY }]),
+        ..SendEntry::new(Verb::Write)
+    };
+    let signalled = |entry: SendEntry| SendEntry { signalled: true, ..entry };
+    let fenced = SendEntry { fence: true, ..inline(8) };
+    // What comes, and whether it is sent as a run: of another length than expected it is not, and the next is looked at first.
+    let entries = [
+        (inline(8), true),
+        (inline(8), true),
+        (signalled(inline(8)), true),
+        (signalled(inline(8)), true),
+        (inline(7), false),
+        (inline(7), true),
+        (inline(32), false),
+        (signalled(inline(32)), true),
+        (inline(32), true),
+        (fenced, false),
+        (inline(32), true),
+        (sge, false),
+        (inline(1), true),
+        (inline(1), true),
+        (inline(0), false),
+        (signalled(inline(8)), true),
+    ];
+    let (mut bench, mut general) = (at_index(60), at_index(60));
+    let mut at = 1000;
+    for (n, (entry, as_run)) in entries.into_iter().enumerate() {
+        for bench in [&mut bench, &mut general] {
+            bench.post(std::slice::from_ref(&entry));
+        }
+        let expected = general.segment(at, 1448, false).unwrap().0;
+        let run = bench.run(at, 1448);
+        assert_eq!(run.is_some(), as_run, "{n}");
+        let sent = run.unwrap_or_else(|| bench.segment(at, 1448, false).unwrap().0);
+        assert_eq!(sent, expected, "{n}");
+        at += sent.len() as u32;
+        for word in [c::SQ, c::WORKS, c::JOURNAL, c::END] {
+            assert_eq!(bench.word(word), general.word(word), "{n}: {word:?}");
+        }
+    }
+    let works = |bench: &Bench| {
+        let at = bench.word(g::TQ) as usize + usize::from(Sizes::FULL.works());
+        bench.machine.table[at..at + 2 * 16].to_vec()
+    };
+    assert_eq!(works(&bench), works(&general), "which entries they are, and whether anybody wants to know");
+}
+
+#[test]
+fn a_write_that_is_alone_waits_for_room_and_survives_bad_memory() {
+    let mut bench = at_index(0);
+    bench.post(&small_writes(1, 8));
+    assert!(bench.run(1000, 1448).is_some());
+    bench.post(&small_writes(1, 8));
+    assert_eq!(bench.run(1028, 27), None, "no room");
+    assert_eq!(bench.word(c::END), 1028);
+    bench.fake.memory.truncate(SQ as usize + SLOT);
+    assert_eq!(bench.run(1028, 1448), None, "the entry cannot be read");
+    assert_eq!((bench.word(c::SQ), bench.word(c::END)), (2 << 16 | 1, 1028));
+    assert_eq!(bench.word(c::FB) >> c::fb::ACK_NOW & 1, 1, "the ACK that went ahead is still due");
+    assert_eq!(bench.call("rdma_plan", &[1028, 1448, 0])[0], 0);
+    assert_eq!(bench.word(c::FD) >> c::fd::POISONED & 1, 1, "it completes as bad");
+}
+
 #[test]
 fn parts_of_a_run_are_sent_again() {
     let mut bench = at_index(50);

@@ -79,11 +79,13 @@ pub const SITUATIONS: &[Situation<Small>] = &[
 
 #[test]
 fn every_situation_occurs() {
-    let mut bench = Bench::new(Small::default(), |u| &mut u.clock).covering(SITUATIONS);
-    for seed in 0..8 {
-        run(&mut bench, seed, 2000);
+    for bench in [Small::default(), Small::few()].map(|block| Bench::new(block, |u| &mut u.clock)) {
+        let mut bench = bench.covering(SITUATIONS);
+        for seed in 0..8 {
+            run(&mut bench, seed, 2000);
+        }
+        bench.check_coverage();
     }
-    bench.check_coverage();
 }
 
 #[test]

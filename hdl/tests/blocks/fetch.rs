@@ -180,11 +180,15 @@ pub const SITUATIONS: &[Situation<Small>] = &[
 
 #[test]
 fn every_situation_occurs() {
-    let mut bench = Bench::new(Small::default(), |u| &mut u.clock).covering(SITUATIONS);
-    for seed in 1..20 {
-        run(&mut bench, seed, 30, 1 + seed as usize % 4);
+    for bench in
+        [Small::default(), Small::default().serial()].map(|block| Bench::new(block, |u| &mut u.clock))
+    {
+        let mut bench = bench.covering(SITUATIONS);
+        for seed in 1..20 {
+            run(&mut bench, seed, 30, 1 + seed as usize % 4);
+        }
+        bench.check_coverage();
     }
-    bench.check_coverage();
 }
 
 #[test]

@@ -413,7 +413,11 @@ pub const SITUATIONS: &[Situation<Engine>] = &[
 
 #[test]
 fn every_situation_occurs() {
-    let mut bench = bench(engine).covering(SITUATIONS);
+    [engine, serial].into_iter().for_each(cover);
+}
+
+fn cover(form: fn() -> Engine) {
+    let mut bench = bench(form).covering(SITUATIONS);
     for seed in 0..12 {
         let random = &mut random(seed);
         let cases: Vec<Case> = (0..25).map(|_| case(random)).collect();

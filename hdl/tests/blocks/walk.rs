@@ -218,7 +218,7 @@ fn codes(stretches: &[Stretch]) -> [usize; 5] {
 #[test]
 fn every_code_is_met_often() {
     let mut r = random(3);
-    let stretches: Vec<_> = (0..800).map(|_| some_stretch(&mut r, 3000)).collect();
+    let stretches: Vec<_> = (0..1200).map(|_| some_stretch(&mut r, 3000)).collect();
     run(&mut bench(), &stretches, 1, 5);
     run(&mut serial(), &stretches, 1, 5);
     let codes = codes(&stretches);
@@ -374,16 +374,18 @@ pub const SITUATIONS: &[Situation<Small>] = &[
 
 #[test]
 fn every_situation_occurs() {
-    let mut bench = bench().covering(SITUATIONS);
-    let mut r = random(3);
-    for seed in 0..60 {
-        let stretches: Vec<_> = (0..12).map(|_| some_stretch(&mut r, 3000)).collect();
-        for stretch in &stretches {
-            tell(&mut bench, stretch);
+    for bench in [bench(), serial()] {
+        let mut bench = bench.covering(SITUATIONS);
+        let mut r = random(3);
+        for seed in 0..60 {
+            let stretches: Vec<_> = (0..12).map(|_| some_stretch(&mut r, 3000)).collect();
+            for stretch in &stretches {
+                tell(&mut bench, stretch);
+            }
+            run(&mut bench, &stretches, 1 + seed as usize % 3, seed);
         }
-        run(&mut bench, &stretches, 1 + seed as usize % 3, seed);
+        bench.check_coverage();
     }
-    bench.check_coverage();
 }
 
 #[test]

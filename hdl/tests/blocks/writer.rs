@@ -345,11 +345,13 @@ pub const SITUATIONS: &[Situation<Small>] = &[
 
 #[test]
 fn every_situation_occurs() {
-    let mut bench = bench().covering(SITUATIONS);
-    for seed in 200..216 {
-        run(&mut bench, seed, 4, 1 + seed as usize % 4);
+    for bench in [bench(), Bench::new(serial(), |u| &mut u.clock)] {
+        let mut bench = bench.covering(SITUATIONS);
+        for seed in 200..216 {
+            run(&mut bench, seed, 4, 1 + seed as usize % 4);
+        }
+        bench.check_coverage();
     }
-    bench.check_coverage();
 }
 
 #[test]

@@ -8,6 +8,7 @@
 
 mod compare;
 mod device;
+mod gates;
 mod memory;
 pub mod native;
 pub mod pins;
@@ -18,7 +19,8 @@ mod waves;
 
 pub use compare::{Compared, Comparison};
 pub use device::{Pace, RtlConfig, RtlDevice};
+pub use gates::gates;
 pub use memory::DmaTiming;
-pub use profile::{FLOWS, Flow, Latency, Profile};
+pub use profile::{ENGINES, FLOWS, Flow, Latency, MEMORY, Profile};
 pub use stored::Stored;
 pub use waves::{WavesConfig, WavesError};

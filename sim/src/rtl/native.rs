@@ -141,10 +141,14 @@ impl<
         }
     }
 
+    /// The edge needs one pass to enter the circuit. What it changes settles with the inputs of the next cycle, which follow a pass behind, as on their way
+    /// down the hierarchy nothing overtakes the clock. Waveforms want to see it settled.
     fn rise(&mut self) {
         let u = &mut *self.core;
         u.clock.next = true.into();
-        if !simulate(u, SETTLE) {
+        if self.waves.is_none() {
+            u.update_all();
+        } else if !simulate(u, SETTLE) {
             tracing::error!("the core does not settle");
         }
     }

@@ -10,6 +10,10 @@ use std::sync::Arc;
 const COMPLETION_WORDS: u16 = 8;
 /// Samples of a latency that are kept.
 const SAMPLES: usize = 1 << 16;
+/// Cycles without an instruction that a branch and a table read may take between them: more, and the sequencer stands still.
+const MOVING: u32 = 2;
+/// Steps of a sample that are kept.
+const STEPS: usize = 256;
 
 /// Cycles of a ready/valid stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,32 +51,47 @@ pub const FLOWS: [&str; 14] = [
 
 /// Cycles between two things, each time they happen; what the core waited for host memory is left out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Latency(Vec<u32>);
+pub struct Latency {
+    samples: Vec<u32>,
+    /// The last one, step by step: who was busy, and how many cycles.
+    steps: Vec<(&'static str, u32)>,
+}
 
 impl Latency {
-    fn add(&mut self, cycles: u64) {
-        if self.0.len() < SAMPLES {
-            self.0.push(u32::try_from(cycles).unwrap_or(u32::MAX));
+    fn add(&mut self, cycles: u64, steps: Vec<(&'static str, u32)>) {
+        if self.samples.len() < SAMPLES {
+            self.samples.push(u32::try_from(cycles).unwrap_or(u32::MAX));
         }
+        self.steps = steps;
     }
 
     /// Samples.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.samples.len()
     }
 
     /// No sample.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.samples.is_empty()
     }
 
     /// Least, median and most cycles.
     pub fn spread(&self) -> Option<[u32; 3]> {
-        let mut sorted = self.0.clone();
+        let mut sorted = self.samples.clone();
         sorted.sort_unstable();
         Some([*sorted.first()?, sorted[sorted.len() / 2], *sorted.last()?])
     }
+
+    /// What the last sample consisted of, in order: routines of the program, [`MEMORY`] and [`ENGINES`], with their cycles.
+    pub fn steps(&self) -> &[(&'static str, u32)] {
+        &self.steps
+    }
 }
+
+/// In [`Latency::steps`]: host memory was waited for; these cycles do not count.
+pub const MEMORY: &str = "(host memory)";
+/// In [`Latency::steps`]: the sequencer had nothing to do.
+pub const ENGINES: &str = "(engines)";
 
 /// Where the cycles of a device went.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -93,11 +112,23 @@ pub struct Profile {
     pub frame_to_completion: Latency,
 }
 
-/// Something that has begun: when, and how long memory was waited for since.
-#[derive(Debug, Clone, Copy)]
+/// Something that has begun: when, how long memory was waited for since, and who was busy.
+#[derive(Debug)]
 struct Span {
     since: u64,
     waited: u64,
+    steps: Vec<(&'static str, u32)>,
+}
+
+impl Span {
+    fn step(&mut self, who: &'static str) {
+        let full = self.steps.len() == STEPS;
+        match self.steps.last_mut() {
+            Some((last, cycles)) if *last == who => *cycles += 1,
+            _ if full => {}
+            _ => self.steps.push((who, 1)),
+        }
+    }
 }
 
 /// Watches the pins of one core.
@@ -115,6 +146,10 @@ pub(super) struct Profiler {
     frame: Option<Span>,
     /// Words of the write bursts whose last word has not come.
     writes: VecDeque<u16>,
+    /// Write bursts that memory has and has not answered.
+    unanswered: u32,
+    /// Cycles since the last instruction.
+    still: u32,
 }
 
 impl Profiler {
@@ -130,6 +165,8 @@ impl Profiler {
             doorbell: None,
             frame: None,
             writes: VecDeque::new(),
+            unanswered: 0,
+            still: 0,
         }
     }
 
@@ -143,7 +180,9 @@ impl Profiler {
         profile.cycles += 1;
         self.now += 1;
         let now = self.now;
+        self.still += 1;
         if let Some(pc) = out.retired {
+            self.still = 0;
             profile.instructions += 1;
             self.routine = self.program.place(pc.into()).0;
         }
@@ -176,37 +215,54 @@ impl Profiler {
             *bursts += u32::from(channel.request && pins.accept);
             *bursts -= u32::from(pins.valid && channel.ready && pins.last).min(*bursts);
         }
+        // The sequencer stands still, and all that is under way is an answer to a write.
+        waits |= self.unanswered > 0
+            && self.writes.is_empty()
+            && self.still > MOVING
+            && !out.resting
+            && !out.write.valid;
+        self.unanswered -= u32::from(inputs.write.answered).min(self.unanswered);
         self.waited += u64::from(waits);
-        let span = Span { since: now, waited: self.waited };
-        let length = |start: Span| now - start.since - (self.waited - start.waited);
+        let busy = match (waits, out.resting) {
+            (true, _) => MEMORY,
+            (_, true) => ENGINES,
+            _ => self.routine,
+        };
+        for span in [&mut self.doorbell, &mut self.frame].into_iter().flatten() {
+            span.step(busy);
+        }
+        let waited = self.waited;
+        let span = || Span { since: now, waited, steps: Vec::new() };
+        let length = |start: &Span| now - start.since - (waited - start.waited);
 
         if out.mac.valid
             && out.mac.first
             && inputs.mac_ready
             && let Some(start) = self.doorbell.take()
         {
-            profile.doorbell_to_wire.add(length(start));
+            profile.doorbell_to_wire.add(length(&start), start.steps);
         }
         if inputs.host.valid
             && inputs.host.write
             && out.host_ready
             && self.is_send_doorbell(inputs.host.offset)
         {
-            self.doorbell.get_or_insert(span);
+            self.doorbell.get_or_insert_with(span);
         }
         if out.write.request && inputs.write.accept {
             self.writes.push_back(out.write.words);
         }
         if out.write.valid && inputs.write.ready && out.write.last {
+            self.unanswered += 1;
             let words = self.writes.pop_front();
             if words == Some(COMPLETION_WORDS)
                 && let Some(start) = self.frame.take()
             {
-                profile.frame_to_completion.add(length(start));
+                profile.frame_to_completion.add(length(&start), start.steps);
             }
         }
         if inputs.line.valid && out.line_ready && inputs.line.last {
-            self.frame = Some(span);
+            self.frame = Some(span());
         }
     }
 }

@@ -32,6 +32,8 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
     p.routine("place", place);
     p.routine("scatter", scatter);
     p.routine("take_receive", |p| take_receive(p, sizes));
+    p.routine("read_receive", read_receive);
+    p.routine("look_ahead", look_ahead);
     p.routine("complete_receive", |p| complete_receive(p, sizes));
     p.routine("fail_receive", fail_receive);
     p.routine("post_receive", post_receive);
@@ -71,6 +73,22 @@ fn key(p: &mut Asm) {
     p.pack(T8, T8, c::OPEN_INDEX);
 }
 
+/// If the receive entry whose SGEs are at T5 has one piece that A5 may write, it is remembered, and R1, R2 is its host address; on at `no` if not.
+fn look(p: &mut Asm, no: Label) {
+    p.ldt(A3, T5, 2);
+    p.goto_if(ne(A3, c::OPEN_ROOM), no);
+    p.goto_if(eq(A3, 0), no);
+    p.ldt(A1, T5, 0);
+    p.ldt(A2, T5, 1);
+    p.ldt(A0, T5, 3);
+    p.call("region_local");
+    p.goto_if(ne(R0, 0), no);
+    key(p);
+    p.stt(ZERO, t::SINK, T8);
+    p.stt(ZERO, t::SINK + 1, R1);
+    p.stt(ZERO, t::SINK + 2, R2);
+}
+
 /// The payload goes to the buffer of the open receive entry, behind what it holds. R0 = 0, or a region refused.
 ///
 /// A buffer of one piece is looked at as a whole with the first segment. If all of it may be written, the others need no look, unless a region changes.
@@ -82,10 +100,9 @@ fn scatter(p: &mut Asm) {
     p.add(T5, TQ, SGES);
     p.ldt(A5, TQ, OWNER);
     p.mov(A4, access::LOCAL_WRITE);
-    p.goto_if(eq(T3, 0), first);
     key(p);
     p.ldt(T9, ZERO, t::SINK);
-    p.goto_if(ne(T8, T9), top);
+    p.goto_if(ne(T8, T9), first);
     p.ldt(T8, ZERO, t::SINK + 1);
     p.add(R1, T8, T3);
     p.ldt(T8, ZERO, t::SINK + 2);
@@ -94,19 +111,10 @@ fn scatter(p: &mut Asm) {
     p.mov(R0, 0);
     p.goto(put);
     p.bind(first);
+    p.goto_if(ne(T3, 0), top);
     p.stt(ZERO, t::SINK, 0);
-    p.ldt(A3, T5, 2);
-    p.goto_if(ne(A3, c::OPEN_ROOM), top);
-    p.goto_if(geu(T4, A3), top);
-    p.ldt(A1, T5, 0);
-    p.ldt(A2, T5, 1);
-    p.ldt(A0, T5, 3);
-    p.call("region_local");
-    p.goto_if(ne(R0, 0), top);
-    key(p);
-    p.stt(ZERO, t::SINK, T8);
-    p.stt(ZERO, t::SINK + 1, R1);
-    p.stt(ZERO, t::SINK + 2, R2);
+    p.goto_if(geu(T4, c::OPEN_ROOM), top);
+    look(p, top);
     p.mov(A3, T4);
     p.goto(put);
     p.bind(top);
@@ -161,12 +169,39 @@ fn take_receive(p: &mut Asm, sizes: &Sizes) {
             p.goto(entry);
         });
     }
+    let ahead = p.k(1 << fd::AHEAD);
+    p.if_(bit(c::FD, fd::AHEAD), |p| {
+        p.andn(c::FD, c::FD, ahead);
+        p.or(c::FD, c::FD, 1 << fd::OPEN);
+        p.mov(R0, 0);
+        p.ret();
+    });
     p.shr(T8, c::RQ, 16);
     p.loh(T9, c::RQ);
     p.rare(eq(T8, T9), |p| {
         p.mov(R0, 1);
         p.ret();
     });
+    p.call("read_receive");
+    p.rare(ne(R0, 0), |p| {
+        p.call("dma_fault");
+        p.goto(bad);
+    });
+    p.mov(T10, c::ASKER);
+
+    // The entry with index T9 of owner T10 is in the port.
+    p.bind(entry);
+    p.stt(ZERO, t::SINK, 0);
+    parse_receive(p, bad);
+    p.or(c::FD, c::FD, 1 << fd::OPEN);
+    p.mov(R0, 0);
+    p.ret();
+    p.bind(bad);
+    p.mov(R0, 2);
+}
+
+/// Ask for entry T9 of the receive queue; R0 = 0: it is in the port. Changes T10..T13.
+fn read_receive(p: &mut Asm) {
     p.ldt(T10, TQ, q::CONTEXT + 4);
     p.shr(T10, T10, 8);
     p.mov(T11, 1);
@@ -179,15 +214,12 @@ fn take_receive(p: &mut Asm, sizes: &Sizes) {
     p.mov(DMAC, 16);
     p.add(DMAC, T12, T11);
     p.adc(DMAC, T13, 0);
-    p.mov(T12, DMA);
-    p.rare(ne(T12, 0), |p| {
-        p.call("dma_fault");
-        p.goto(bad);
-    });
-    p.mov(T10, c::ASKER);
+    p.mov(R0, DMA);
+}
 
-    // The entry with index T9 of owner T10 is in the port. T12 its length, T8 and T15 the sum of its SGEs.
-    p.bind(entry);
+/// The receive entry with index T9 of owner T10 is in the port: it becomes the one at hand. Keeps T0..T2.
+fn parse_receive(p: &mut Asm, bad: Label) {
+    // T12 its length, T8 and T15 the sum of its SGEs.
     p.mov(T11, DMA);
     p.mov(T12, DMA);
     p.mov(T13, DMA);
@@ -218,11 +250,35 @@ fn take_receive(p: &mut Asm, sizes: &Sizes) {
     p.mov(c::OPEN_INDEX, T9);
     p.mov(c::OPEN_ROOM, T8);
     p.mov(c::OPEN_RECEIVED, 0);
-    p.or(c::FD, c::FD, 1 << fd::OPEN);
-    p.mov(R0, 0);
-    p.ret();
-    p.bind(bad);
-    p.mov(R0, 2);
+}
+
+/// Nothing is open: read the next entry and look at its memory now, not when its message has come. What is wrong in it is said then; that
+/// it cannot be read is.
+fn look_ahead(p: &mut Asm) {
+    let end = p.label();
+    let ahead = p.k(1 << fd::AHEAD);
+    p.ldi(T8, 1 << fd::AHEAD | 1 << fd::OPEN | 1 << fd::STOPPED | 1 << fd::TERMINATING);
+    p.and(T8, T8, c::FD);
+    p.goto_if(ne(T8, 0), end);
+    p.goto_if(bit(c::FA, fa::USE_SRQ), end);
+    p.shr(T8, c::RQ, 16);
+    p.loh(T9, c::RQ);
+    p.goto_if(eq(T8, T9), end);
+    p.call("read_receive");
+    p.rare(ne(R0, 0), |p| {
+        p.call("dma_fault");
+        p.call("own_error");
+        p.ret();
+    });
+    p.mov(T10, c::ASKER);
+    parse_receive(p, end);
+    p.or(c::FD, c::FD, ahead);
+    p.stt(ZERO, t::SINK, 0);
+    p.mov(A5, c::ASKER);
+    p.mov(A4, access::LOCAL_WRITE);
+    p.add(T5, TQ, SGES);
+    look(p, end);
+    p.bind(end);
 }
 
 /// Complete the open receive entry with E1, E3..E5, status E7 and the bits T5 of word 0 from 16 up: R0 = 1, or 0: dropped, and the entry

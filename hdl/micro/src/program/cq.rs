@@ -103,22 +103,26 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
     p.routine("cq_doorbell", |p| {
         let arm = p.label();
         find(p, sizes);
-        p.ldt(T12, T8, FLAGS);
-        p.ldt(A3, T8, SIZE);
-        p.ret_if(eq(A3, 0));
         p.goto_if(ne(T0, 0), arm);
         p.mov(T1, A0);
         p.ldt(A0, T8, CONSUMER);
         p.ldt(A2, T8, PRODUCER);
         p.sub(A2, A2, A0);
         p.loh(A2, A2);
-        p.mov(A1, H1);
-        p.call("judge");
-        p.if_(eq(R0, 0), |p| {
-            p.stt(T8, CONSUMER, R1);
+        // Up to what there is; a queue that does not run has nothing.
+        p.sub(A1, H1, A0);
+        p.loh(A1, A1);
+        p.if_(geu(A2, A1), |p| {
+            p.loh(A1, H1);
+            p.stt(T8, CONSUMER, A1);
             p.ret();
         });
+        p.ldt(A3, T8, SIZE);
+        p.ret_if(eq(A3, 0));
+        p.mov(A1, H1);
+        p.call("judge");
         p.ret_if(eq(R0, 1));
+        p.ldt(T12, T8, FLAGS);
         p.ret_if(bit(T12, BROKEN));
         p.or(T12, T12, 1 << BROKEN);
         p.stt(T8, FLAGS, T12);
@@ -127,6 +131,9 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
         p.ret();
 
         p.bind(arm);
+        p.ldt(A3, T8, SIZE);
+        p.ret_if(eq(A3, 0));
+        p.ldt(T12, T8, FLAGS);
         p.ret_if(ne(T0, 1));
         p.shr(T1, H1, ANY);
         p.and(T1, T1, 3);

@@ -127,11 +127,6 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
         p.add(T14, T14, 1);
         p.stt(A0, t::COUNTERS, T14);
     });
-    p.routine("count_add", |p| {
-        p.ldt(T14, ZERO, A0);
-        p.add(T14, T14, A1);
-        p.stt(A0, t::COUNTERS, T14);
-    });
     p.routine("dma_fault", |p| {
         p.ldt(T15, ZERO, dev::STICKY);
         p.or(T15, T15, regs::status::DMA_FAULT as u8);
@@ -238,14 +233,17 @@ fn sources(p: &mut Asm, boot: Label) {
         p.goto_if(ne(H4, 0), next);
         p.bind(end);
     });
-    p.if_(bit(port::COND, cond::ALARM), |p| p.call("alarm"));
-    p.if_(bit(port::COND, cond::WERR), |p| {
-        p.mov(A0, port::WERR);
-        p.call("write_failed");
-    });
-    p.if_(bit(port::COND, cond::TXERR), |p| {
-        p.mov(A0, port::TXERR);
-        p.call("frame_failed");
+    p.and(T0, port::COND, 1 << cond::ALARM | 1 << cond::TXERR | 1 << cond::WERR);
+    p.if_(ne(T0, 0), |p| {
+        p.if_(bit(port::COND, cond::ALARM), |p| p.call("alarm"));
+        p.if_(bit(port::COND, cond::WERR), |p| {
+            p.mov(A0, port::WERR);
+            p.call("write_failed");
+        });
+        p.if_(bit(port::COND, cond::TXERR), |p| {
+            p.mov(A0, port::TXERR);
+            p.call("frame_failed");
+        });
     });
 }
 
@@ -362,7 +360,10 @@ fn reset(p: &mut Asm, sizes: &Sizes) {
         p.call("select");
         p.call("registers");
         // Frames that came before are of nobody now.
-        p.while_(bit(port::COND, cond::RXD), |p| p.call("rx_frame"));
+        p.while_(bit(port::COND, cond::RXD), |p| {
+            p.call("rx_frame");
+            p.mov(T0, port::DRAIN);
+        });
         clear(p, T1, t::COUNTERS.into(), 32);
         p.mov(port::WRITER, 4);
     });

@@ -28,7 +28,7 @@
 //! * `select`: A0 = QP number becomes the current QP.
 //! * `wake`: the current QP into the ready queue, if it is not there.
 //! * `arm`: A0 = a deadline; the alarm goes off no later.
-//! * `count`: A0 = counter number, + 1. `count_add`: + A1.
+//! * `count`: A0 = counter number, + 1.
 //! * `event`: A0 = event word 0 (type, code, object), A1, A2 = parameters.
 //! * `cq_complete`: A0 = CQ, E0..E7 = completion without phase; R0 = 1 written, 0 dropped.
 //! * `srq_take`: A0 = SRQ; R0 = 0 taken, 1 empty, 2 bad; R1 = entry index; the entry's 16 words are then read from port DMA by the

@@ -22,6 +22,8 @@ pub(super) mod did {
     pub const FIN: u8 = 1;
     /// Our FIN is acknowledged.
     pub const FIN_ACKED: u8 = 2;
+    /// A receive was completed.
+    pub const RECEIVED: u8 = 3;
 }
 
 /// What the segment brought about.
@@ -115,6 +117,11 @@ fn rx_frame(p: &mut Asm, sizes: &Sizes) {
     // A stopped connection goes on acknowledging, and looks at nothing.
     p.goto_if(bit(FD, fd::STOPPED), finish);
     p.add(A2, RX2, RX6);
+    // A large segment is acknowledged while it is delivered. Behind a small one an answer may take the ACK along.
+    p.if_(bit(FB, fb::ACK_NOW), |p| {
+        p.shr(T8, A1, 8);
+        p.if_(ne(T8, 0), |p| p.call("wake"));
+    });
     p.call("rdma_deliver");
     p.ret();
     p.bind(finish);
@@ -497,6 +504,7 @@ fn rx_finish(p: &mut Asm, sizes: &Sizes) {
     p.bind(end);
     p.mov(RX_BUSY, 0);
     free(p);
+    p.rare(bit(DID, did::RECEIVED), |p| p.call("look_ahead"));
 }
 
 /// A challenge ACK (RFC 5961), if the connection has one left.

@@ -13,7 +13,7 @@ use super::send::{ACK, PSH_ACK};
 use super::transmit::{LAST, LEN, MSG_COMPLETES, MSG_INLINE, ROOM, RUN, journal};
 use super::work::{advance_second, filled, second, work};
 use crate::asm::{Asm, Label, eq, geu, gtu, ltu, ne};
-use crate::isa::Word;
+use crate::isa::{Operand, Word};
 use crate::layout::c::*;
 use crate::layout::g::*;
 use crate::layout::{Sizes, fa, fb, fd, port, t};
@@ -27,6 +27,8 @@ const SLOT_LARGE: u8 = 16;
 const FEW: u8 = 3;
 /// Words of a slot that are needed besides the payload: 0 to 4.
 const FIXED: u8 = 5;
+/// Low half of the first word of a Write with inline payload that is not signalled.
+const WHOLE: u32 = Verb::Write as u32 | 1 << 11;
 /// Most FPDUs of a run.
 const MOST: u8 = 63;
 /// Length field, header, pad up to a word, CRC.
@@ -63,6 +65,10 @@ const CONTROL: Word = A4;
 const STEP: Word = A5;
 /// Where the words of the payload are copied.
 const COPY: Word = R1;
+/// What the last work is, as [`note`] takes it.
+const LAST_WORK: Word = R0;
+/// That of a signalled Write.
+const SIGNALLED: u8 = 0x40 | Verb::Write as u8;
 /// Mask of the words of a slot, as the small reader takes it.
 const MASK: Word = R2;
 
@@ -130,7 +136,7 @@ fn shape(p: &mut Asm, sizes: &Sizes) {
 }
 
 /// A work that ends with the entry before index `behind`; `flags` from bit 16 on. Changes T9..T12.
-fn note(p: &mut Asm, sizes: &Sizes, behind: Word, flags: u8) {
+fn note(p: &mut Asm, sizes: &Sizes, behind: Word, flags: impl Into<Operand>) {
     work(p, sizes, T9, WORK);
     p.sub(T11, behind, 1);
     p.mov(T12, flags);
@@ -141,10 +147,14 @@ fn note(p: &mut Asm, sizes: &Sizes, behind: Word, flags: u8) {
 }
 
 fn run(p: &mut Asm, sizes: &Sizes) {
-    let [again, miss, full, none] = [(); 4].map(|()| p.label());
+    let [again, several, miss, full, none] = [(); 5].map(|()| p.label());
+    let [head, emit, copy, stop, failed] = [(); 5].map(|()| p.label());
+    let (whole, signalled) = (p.k(WHOLE), p.k(1 << 9));
     may_begin(p, sizes, none);
     // Likely they are as long as the last ones.
-    p.ldt(T10, ZERO, t::RUN_WORDS);
+    p.ldt(LENGTH, ZERO, t::RUN_LENGTH);
+    p.add(T10, LENGTH, 3);
+    p.shr(T10, T10, 2);
     p.mov(SURPLUS, 0);
     p.bind(again);
     shape(p, sizes);
@@ -159,6 +169,28 @@ fn run(p: &mut Asm, sizes: &Sizes) {
     p.adc(HIGH, HIGH, 0);
     p.mov(LEFT, COUNT);
     ask(p, HERE);
+    // What is in front of the only one goes ahead while it comes.
+    p.goto_if(ne(COUNT, 1), several);
+    p.goto_if(eq(LENGTH, 0), several);
+    p.add(LEN, LENGTH, AROUND);
+    p.andn(LEN, LEN, 3);
+    p.goto_if(gtu(LEN, ROOM), several);
+    p.mov(BEHIND, 0);
+    p.mov(SURPLUS, 0);
+    p.loh(T8, SQ);
+    p.pack(HEAD, T8, whole);
+    headers(p);
+    prepare(p, copy);
+    p.goto_if(ne(port::DMA, 0), failed);
+    p.mov(T8, port::DMA);
+    p.goto_if(ne(port::DMA, LENGTH), stop);
+    p.goto_if(eq(T8, HEAD), emit);
+    p.xor(T8, T8, HEAD);
+    p.goto_if(ne(T8, signalled), stop);
+    p.mov(LAST_WORK, SIGNALLED);
+    p.goto(emit);
+
+    p.bind(several);
     // The general way looks at it again, and counts the fault.
     p.goto_if(ne(port::DMA, 0), none);
     p.mov(R0, port::DMA);
@@ -171,11 +203,12 @@ fn run(p: &mut Asm, sizes: &Sizes) {
         // Once: it may be another each time.
         p.goto_if(ne(SURPLUS, 0), miss);
         p.mov(SURPLUS, 1);
-        p.stt(ZERO, t::RUN_WORDS, T10);
+        p.stt(ZERO, t::RUN_LENGTH, LENGTH);
         p.mov(T8, HERE);
         drop_entries(p, 2);
         p.goto(again);
     });
+    p.stt(ZERO, t::RUN_LENGTH, LENGTH);
     how_many(p);
     p.goto_if(eq(COUNT, 0), full);
     p.mov(SURPLUS, 0);
@@ -186,7 +219,9 @@ fn run(p: &mut Asm, sizes: &Sizes) {
     p.sub(LEFT, COUNT, HERE);
     ask(p, BEHIND);
     headers(p);
-    entries(p, sizes, again);
+    prepare(p, copy);
+    p.goto(head);
+    entries(p, sizes, [head, emit, copy, stop, failed, again]);
     close_run(p, sizes);
     p.ret();
 
@@ -234,10 +269,9 @@ fn may_begin(p: &mut Asm, sizes: &Sizes, no: Label) {
 /// The entry with R0 and LENGTH must be a whole inline Write.
 fn first_entry(p: &mut Asm, miss: Label) {
     let signalled = p.k(1 << 9);
-    let by_inline = p.k(Verb::Write as u32 | 1 << 9 | 1 << 11);
+    let whole = p.k(WHOLE);
     p.loh(T8, SQ);
-    p.pack(HEAD, T8, by_inline);
-    p.xor(HEAD, HEAD, signalled);
+    p.pack(HEAD, T8, whole);
     p.xor(T8, R0, HEAD);
     p.andn(T8, T8, signalled);
     p.goto_if(ne(T8, 0), miss);
@@ -283,13 +317,8 @@ fn headers(p: &mut Asm) {
     p.call("frame_headers");
 }
 
-/// The FPDUs. An entry that does not go with the others brings the run to an end in front of it, by way of `again`.
-fn entries(p: &mut Asm, sizes: &Sizes, again: Label) {
-    const TAGGED: u32 = 3 | 4 << 8;
-    const CLOSE: u8 = 6;
-    const DROPPED: u8 = 0x17;
-    let [entry, head, odd, emit, copy, done, stop, failed] = [(); 8].map(|()| p.label());
-    let signalled = p.k(1 << 9);
+/// What all FPDUs have in common. T8 = R0.
+fn prepare(p: &mut Asm, copy: Label) {
     let whole_write = p.k(0x40c1);
     p.add(T8, LENGTH, TAGGED_LEN as u8);
     p.shl(T8, T8, 8);
@@ -303,8 +332,17 @@ fn entries(p: &mut Asm, sizes: &Sizes, again: Label) {
     second(p, WORK, WORKS);
     p.loh(NOTED, SQ);
     p.mov(T8, R0);
-    p.goto(head);
+    p.mov(LAST_WORK, Verb::Write as u8);
+}
 
+/// The FPDUs: from `head` with the first word in T8, or from `emit` with one that is as it must be. An entry that does not go with the others brings
+/// the run to an end in front of it: `stop` behind its two words, `failed` without.
+fn entries(p: &mut Asm, sizes: &Sizes, [head, emit, copy, stop, failed, again]: [Label; 6]) {
+    const TAGGED: u32 = 3 | 4 << 8;
+    const CLOSE: u8 = 6;
+    const DROPPED: u8 = 0x17;
+    let [entry, odd, done] = [(); 3].map(|()| p.label());
+    let signalled = p.k(1 << 9);
     p.bind(entry);
     p.mov(T8, port::DMA);
     p.goto_if(ne(port::DMA, LENGTH), stop);
@@ -339,7 +377,7 @@ fn entries(p: &mut Asm, sizes: &Sizes, again: Label) {
     p.shr(NOTED, HEAD, 16);
     p.add(NOTED, NOTED, 1);
     p.loh(NOTED, NOTED);
-    note(p, sizes, NOTED, 0x40 | Verb::Write as u8);
+    note(p, sizes, NOTED, SIGNALLED);
     p.goto(emit);
 
     p.bind(stop);
@@ -356,6 +394,9 @@ fn entries(p: &mut Asm, sizes: &Sizes, again: Label) {
     p.shr(COUNT, HEAD, 16);
     p.sub(COUNT, COUNT, SQ);
     p.loh(COUNT, COUNT);
+    // If it was the first, it was taken for another; the next is not.
+    p.stt(ZERO, t::RUN_LENGTH, 0);
+    p.mov(LENGTH, 0);
     p.sub(T10, KEPT, FIXED);
     p.goto(again);
     p.bind(done);
@@ -369,7 +410,7 @@ fn close_run(p: &mut Asm, sizes: &Sizes) {
         drop_entries(p, 0);
     });
     p.shr(T10, HEAD, 16);
-    p.if_(ne(T10, NOTED), |p| note(p, sizes, T10, Verb::Write as u8));
+    p.if_(ne(T10, NOTED), |p| note(p, sizes, T10, LAST_WORK));
     second(p, T9, JOURNAL);
     journal(p, sizes, T9, T9);
     p.stt(T9, 0, END);

@@ -4,6 +4,7 @@
 
 use super::receive::STREAM;
 use super::timers::{count, mask, tcb};
+use super::work::filled;
 use crate::asm::{Asm, Label, after, before, bit, eq, geu, gtu, leu, ltu, nbit, ne};
 use crate::layout::c::*;
 use crate::layout::g::*;
@@ -251,6 +252,12 @@ fn send_data(p: &mut Asm, sizes: &Sizes, ack: Label, none: Label) {
     }
     p.call("rdma_build");
     p.goto_if(eq(R0, 0), none);
+    // A full journal waits for an ACK, which wakes the connection.
+    filled(p, T0, JOURNAL);
+    p.rare(geu(T0, 1 << sizes.log2_journal), |p| {
+        p.add(T0, TX0, TX1);
+        p.if_(eq(T0, END), |p| p.or(TX2, TX2, mask(turn::LAST)));
+    });
     p.bind(built);
     sent(p);
 }

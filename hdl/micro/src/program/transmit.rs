@@ -174,6 +174,16 @@ fn plan(p: &mut Asm, sizes: &Sizes) {
     filled(p, T0, JOURNAL);
     p.goto_if(geu(T0, 1 << sizes.log2_journal), nothing);
     p.if_(eq(MSG, 0), |p| {
+        // Often there is no other.
+        p.shr(T0, SQ, 16);
+        p.xor(T0, T0, SQ);
+        p.loh(T0, T0);
+        p.shr(T1, IRRQ, 8);
+        p.xor(T1, T1, IRRQ);
+        p.shr(T1, T1, 8);
+        p.and(T1, T1, 0xff);
+        p.or(T0, T0, T1);
+        p.goto_if(eq(T0, 0), nothing);
         super::writes::writes(p, sizes, nothing);
         filled(p, T0, JOURNAL);
         p.goto_if(geu(T0, 1 << sizes.log2_journal), nothing);
@@ -335,10 +345,11 @@ fn planned(p: &mut Asm) {
     p.loh(A1, COUNTS);
     p.shr(A1, A1, 1);
     p.if_(ne(A1, 0), |p| {
-        p.mov(A0, Counter::TxFpdus as u8);
-        p.call("count_add");
+        p.ldt(T14, ZERO, t::COUNTERS + Counter::TxFpdus as u8);
+        p.add(T14, T14, A1);
+        p.stt(ZERO, t::COUNTERS + Counter::TxFpdus as u8, T14);
     });
-    p.call("check_failure");
+    p.rare(bit(FD, fd::POISONED), |p| p.call("check_failure"));
     p.mov(R0, 1);
     p.mov(R1, LEN);
 }

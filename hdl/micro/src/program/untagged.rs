@@ -2,6 +2,7 @@
 
 use super::buffer::{IMMEDIATE, INVALIDATED, RECEIVE, SOLICITED};
 use super::deliver::*;
+use super::receive::{DID, did};
 use crate::asm::*;
 use crate::layout::Sizes;
 use crate::layout::c::{self, fa, fd};
@@ -25,6 +26,9 @@ fn opcodes() -> (u32, u32) {
     })
 }
 
+/// Control fields of a Send's last segment: RDMAP 15:8, DDP 7:0, version 1 of both.
+const SEND_LAST: u32 = 0x4341;
+
 /// The segment's header is read, its payload is in the port. W1 STag to invalidate, W2 QN, W3 MSN, W4 MO.
 pub(super) fn deliver(p: &mut Asm, sizes: &Sizes, e: &Errors) {
     let atomics = sizes.has(features::ATOMICS);
@@ -34,6 +38,11 @@ pub(super) fn deliver(p: &mut Asm, sizes: &Sizes, e: &Errors) {
         p.bswap(word, WALK);
     }
     p.shr(T3, W0, 16);
+    // Most often it is the last of a Send, as it should be.
+    let queue_0 = p.label();
+    p.ldi(T4, SEND_LAST);
+    p.mov(OPCODE, Opcode::Send as u8);
+    p.if_(eq(T3, T4), |p| p.goto_if(eq(W2, QN_SEND as u8), queue_0));
     p.and(T3, T3, 3);
     p.goto_if(ne(T3, ddp::VERSION), e.untagged_version);
     p.rare(geu(W2, QN_ATOMIC as u8), |p| {
@@ -54,6 +63,7 @@ pub(super) fn deliver(p: &mut Asm, sizes: &Sizes, e: &Errors) {
     p.and(T3, T3, 3);
     p.goto_if(ne(T3, W2), e.unexpected);
     p.goto_if(ne(W2, QN_SEND as u8), other);
+    p.bind(queue_0);
     p.goto_if(ne(W3, c::MSN0), e.msn);
     p.goto_if(geu(OPCODE, Opcode::ImmediateData as u8), immediate);
     send(p, e);
@@ -126,6 +136,7 @@ fn complete(p: &mut Asm, e: &Errors) {
     p.mov(E7, Status::Ok as u8);
     p.call("complete_receive");
     p.goto_if(eq(R0, 0), e.cq_broken);
+    p.or(DID, DID, 1 << did::RECEIVED);
 }
 
 /// A segment of a Send.

@@ -1,6 +1,6 @@
 //! The send queue: doorbell, completion of entries in order, and how it stops.
 
-use crate::asm::{Asm, bit, eq, geu, nbit, ne};
+use crate::asm::{Asm, bit, eq, geu, ltu, nbit, ne};
 use crate::isa::Word;
 use crate::layout::c::*;
 use crate::layout::g::*;
@@ -109,14 +109,16 @@ fn post_send(p: &mut Asm) {
     p.sub(A2, A0, SQ_DONE);
     p.loh(A2, A2);
     p.sub(A2, A3, A2);
-    p.call("judge");
-    p.rare(ne(R0, 0), |p| {
+    p.sub(T0, A1, A0);
+    p.loh(T0, T0);
+    p.rare(ltu(A2, T0), |p| {
         // 1 is stale, 2 impossible.
+        p.call("judge");
         p.and(R0, R0, 1);
         p.ret();
     });
     p.loh(T0, SQ);
-    p.pack(SQ, R1, T0);
+    p.pack(SQ, A1, T0);
     p.mov(R0, 1);
 }
 

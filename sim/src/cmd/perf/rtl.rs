@@ -28,12 +28,16 @@ struct Cycles {
     least: u32,
     median: u32,
     most: u32,
+    /// The last one, step by step.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    steps: Vec<(&'static str, u32)>,
 }
 
 impl Cycles {
-    fn new(latency: &Latency) -> Option<Self> {
+    fn new(latency: &Latency, details: bool) -> Option<Self> {
         let [least, median, most] = latency.spread()?;
-        Some(Self { samples: latency.len(), least, median, most })
+        let steps = if details { latency.steps().to_vec() } else { Vec::new() };
+        Some(Self { samples: latency.len(), least, median, most, steps })
     }
 }
 
@@ -70,8 +74,8 @@ impl Report {
             simulated_cycles: profile.cycles,
             instructions: profile.instructions,
             sequencer_busy: profile.cycles - profile.waiting,
-            doorbell_to_wire: Cycles::new(&profile.doorbell_to_wire),
-            frame_to_completion: Cycles::new(&profile.frame_to_completion),
+            doorbell_to_wire: Cycles::new(&profile.doorbell_to_wire, details),
+            frame_to_completion: Cycles::new(&profile.frame_to_completion, details),
             streams: streams.collect(),
             routines: if details { profile.routines } else { BTreeMap::new() },
         }
@@ -94,10 +98,14 @@ impl Report {
             ("last word received to completion", &self.frame_to_completion),
         ];
         for (what, cycles) in latencies {
-            if let Some(Cycles { samples, least, median, most }) = cycles {
+            if let Some(Cycles { samples, least, median, most, steps }) = cycles {
                 println!(
                     "        {what:<36} {least} / {median} / {most} cycles (least, median, most of {samples}), host memory's left out"
                 );
+                if !steps.is_empty() {
+                    let steps: Vec<_> = steps.iter().map(|(who, cycles)| format!("{who} {cycles}")).collect();
+                    println!("          the last one: {}", steps.join(", "));
+                }
             }
         }
         for (stream, Stream { busy, stalled }) in &self.streams {
