@@ -29,8 +29,8 @@ use rust_hdl::prelude::*;
 /// has read one of its two words, stays in its stage, and nothing goes to execute. A line is only asked for when nothing is in execute that could
 /// jump elsewhere.
 ///
-/// **Latency** 3 cycles. **Throughput** an instruction a cycle; branch taken, JR, SETQP, LDT: 2. Small form: 2 cycles, 3 if it reads two words of M; LDT 1 more; a shift or
-/// a test of a bit 1 more, and 1 for each place.
+/// **Latency** 3 cycles. **Throughput** an instruction a cycle; branch taken, JR, SETQP, LDT: 2. Small form: 2 cycles, 1 more if it reads two words of M, 1 more if it writes a word;
+/// LDT 1 more; a shift or a test of a bit 1 more, and 1 for each place.
 #[derive(LogicBlock)]
 pub struct Sequencer<const P: usize, const M: usize, const T: usize, const I: usize, const N: usize> {
     /// Rising edge.
@@ -89,6 +89,8 @@ pub struct Sequencer<const P: usize, const M: usize, const T: usize, const I: us
     x_pc: DFF<FB<P>>,
     x_valid: DFF<Bit>,
     x_phase: DFF<Bit>,
+    // The result is in `last`.
+    settled: DFF<Bit>,
     // Places by which a word is still to be shifted.
     turns: DFF<FB<5>>,
     forward_a: DFF<Bit>,
@@ -150,6 +152,8 @@ pub struct Sequencer<const P: usize, const M: usize, const T: usize, const I: us
     both: Signal<Local, Bit>,
     x_at: Signal<Local, FB<P>>,
     is_slow: Signal<Local, Bit>,
+    computed: Signal<Local, Bit>,
+    kept: Signal<Local, FB<32>>,
     turning: Signal<Local, Bit>,
     given: Signal<Local, FB<32>>,
     amount: Signal<Local, FB<5>>,
@@ -256,6 +260,7 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
             x_pc: DFF::default(),
             x_valid: DFF::default(),
             x_phase: DFF::default(),
+            settled: DFF::default(),
             turns: DFF::default(),
             forward_a: DFF::default(),
             forward_b: DFF::default(),
@@ -314,6 +319,8 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
             both: Signal::default(),
             x_at: Signal::default(),
             is_slow: Signal::default(),
+            computed: Signal::default(),
+            kept: Signal::default(),
             turning: Signal::default(),
             given: Signal::default(),
             amount: Signal::default(),
@@ -378,8 +385,8 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
-            self, clock, pc, ir_pc, ir_valid, half, x_two, first, x_ir, x_pc, x_valid, x_phase, turns,
-            forward_a, forward_b, last, carry, qp
+            self, clock, pc, ir_pc, ir_valid, half, x_two, first, x_ir, x_pc, x_valid, x_phase, settled,
+            turns, forward_a, forward_b, last, carry, qp
         );
         clock!(self, clock, program, operands, tables);
         self.program.reset.next = self.reset.val();
@@ -634,8 +641,18 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
         self.conditions.next = self.cond.val().get_bits::<8>(0);
         self.came.next = (self.conditions.val() & self.mask.val()).any();
         self.wait_ok.next = !self.is_wait.val() || self.came.val();
-        self.phase_ok.next = (!self.is_ldt.val() && !self.is_slow.val())
+        self.computed.next = (!self.is_ldt.val() && !self.is_slow.val())
             || (self.x_phase.q.val() && !(self.is_slow.val() && self.turning.val()));
+        self.phase_ok.next = self.computed.val();
+        // What goes out is first kept: from a word of the program through memory and adder is far enough for a cycle.
+        self.kept.next = self.result.val();
+        if self.single.val() {
+            self.phase_ok.next = self.computed.val() && (!self.writes.val() || self.settled.q.val());
+            self.kept.next = self.last.q.val();
+            if self.executes.val() && self.computed.val() && self.writes.val() && self.input_ok.val() {
+                self.settled.d.next = true;
+            }
+        }
         self.done.next = self.executes.val()
             && self.input_ok.val()
             && self.output_ok.val()
@@ -647,7 +664,7 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
             && self.output_ok.val()
             && self.phase_ok.val();
         self.out_port.next = self.field_d.val().get_bits::<4>(0);
-        self.out_data.next = self.result.val();
+        self.out_data.next = self.kept.val();
         self.out_valid.next =
             self.executes.val() && self.port_d.val() && self.input_ok.val() && self.phase_ok.val();
         self.waiting.next = self.executes.val() && self.is_wait.val() && !self.came.val();
@@ -677,6 +694,7 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
         }
         if self.done.val() {
             self.x_phase.d.next = false;
+            self.settled.d.next = false;
         }
 
         // Branches.
@@ -721,7 +739,7 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
         self.stores.next = self.done.val() && self.writes.val() && !self.port_d.val();
         self.operands.write.next = self.stores.val();
         self.operands.write_address.next = self.store_address.val();
-        self.operands.write_data.next = self.result.val();
+        self.operands.write_data.next = self.kept.val();
 
         // Read.
         self.offset_a.next = self.ir_a.val().get_bits::<6>(0);
@@ -782,7 +800,6 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
                 !self.single.val() && self.stores.val() && (self.field_d.val() == self.ir_a.val());
             self.forward_b.d.next =
                 !self.single.val() && self.stores.val() && (self.field_d.val() == self.ir_b.val());
-            self.last.d.next = self.result.val();
             if !self.missing.val() {
                 self.half.d.next = self.incomplete.val();
             }
@@ -792,6 +809,10 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
             self.ir_pc.d.next = self.fetch.val();
             self.ir_valid.d.next = true;
             self.half.d.next = false;
+        }
+
+        if self.moves.val() || (self.single.val() && !self.settled.q.val()) {
+            self.last.d.next = self.result.val();
         }
 
         // The first of two words, and what is shifted.
@@ -816,6 +837,7 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
             self.half.d.next = false;
             self.x_valid.d.next = false;
             self.x_phase.d.next = false;
+            self.settled.d.next = false;
             self.turns.d.next = 0.into();
             self.qp.d.next = 0.into();
         }
