@@ -4,9 +4,9 @@
 //! of a register and every output goes into one, so that combinational paths count and the number of pins does not limit.
 //! `--quick` leaves fmax out: it needs no placement. `--tree` shows what is in a block, synthesised module by module.
 
-use ironwarp_hdl::align::Rotator;
+use ironwarp_hdl::align::{Rotator, SerialRotator};
 use ironwarp_hdl::bridge::{Baud, Bridge};
-use ironwarp_hdl::crc::Crc32c;
+use ironwarp_hdl::crc::{Crc32c, Crc32cBytes};
 use ironwarp_hdl::dma::{Failures, Fetch, Reader, Writer};
 use ironwarp_hdl::flow::{Design, FlowError, Netlist, Packed, Routed, run, statistics, synthesis};
 use ironwarp_hdl::host::Requests;
@@ -16,7 +16,7 @@ use ironwarp_hdl::mpa::{Markers, Walk};
 use ironwarp_hdl::rx::{Arbiter, Parse, Receive};
 use ironwarp_hdl::seq::{SeqWindow, Sequencer};
 use ironwarp_hdl::top::{SMALL_FRAME_MAX as FRAME_MAX, SMALL_LINE, small_core};
-use ironwarp_hdl::tx::{Cut, Fetch as SendFetch, Framer, TxEngine, TxRing};
+use ironwarp_hdl::tx::{Cut, Fetch as SendFetch, Framer, Serial, TxEngine, TxRing};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -26,10 +26,12 @@ const SEEDS: [&str; 3] = ["1", "2", "3"];
 /// A block by name; made only when wanted.
 type Maker = (&'static str, fn(&str) -> Design);
 
-// As in a small device: rings of 512 words, 32 bits of host address.
+// As in a small device: rings of 512 words, 32 bits of host address, a byte a cycle; and beside the serial forms those of a full one.
 const BLOCKS: &[Maker] = &[
     ("crc/crc32c", |name| Design::new(name, Crc32c::default())),
+    ("crc/bytes", |name| Design::new(name, Crc32cBytes::default())),
     ("align/rotator", |name| Design::new(name, Rotator::default())),
+    ("align/serial", |name| Design::new(name, SerialRotator::default())),
     ("mpa/markers", |name| Design::new(name, Markers::default())),
     ("seq/window", |name| Design::new(name, SeqWindow::default())),
     ("mem/fifo", |name| Design::new(name, Fifo::<8, 32>::default())),
@@ -38,16 +40,17 @@ const BLOCKS: &[Maker] = &[
     ("rx/arbiter", |name| Design::new(name, Arbiter::default())),
     ("rx/parse", |name| Design::new(name, Parse::<9>::default())),
     ("rx/receive", |name| Design::new(name, Receive::<9, 8>::default())),
-    ("mpa/walk", |name| Design::new(name, Walk::<9>::default().narrow())),
-    ("dma/failures", |name| Design::new(name, Failures::<8>::default())),
-    ("dma/fetch", |name| Design::new(name, Fetch::<9>::default().narrow())),
+    ("mpa/walk", |name| Design::new(name, Walk::<9>::default().narrow().serial())),
+    ("dma/failures", |name| Design::new(name, Failures::<8>::few())),
+    ("dma/fetch", |name| Design::new(name, Fetch::<9>::default().narrow().serial())),
     ("dma/reader", |name| Design::new(name, Reader::default().narrow())),
-    ("dma/writer", |name| Design::new(name, Writer::<9>::default().narrow())),
+    ("dma/writer", |name| Design::new(name, Writer::<9>::default().narrow().serial().few_tags())),
     ("tx/fetch", |name| Design::new(name, SendFetch::default().narrow())),
     ("tx/framer", |name| Design::new(name, Framer::default())),
     ("tx/cut", |name| Design::new(name, Cut::default())),
-    ("tx/ring", |name| Design::new(name, TxRing::<9>::new(FRAME_MAX))),
-    ("tx/engine", |name| Design::new(name, TxEngine::<6, 9>::new(FRAME_MAX, 3).narrow())),
+    ("tx/serial", |name| Design::new(name, Serial::default())),
+    ("tx/ring", |name| Design::new(name, TxRing::<9>::new(FRAME_MAX).tagged(7))),
+    ("tx/engine", |name| Design::new(name, TxEngine::<6, 9>::new(FRAME_MAX, 3).narrow().serial().few_tags())),
     ("mac/ethernet", |name| Design::new(name, Ethernet::default())),
     ("mac/crc32x8", |name| Design::new(name, Crc32x8::default())),
     // Not in small: for parts with a gigabit PHY.

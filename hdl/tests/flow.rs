@@ -1,7 +1,7 @@
 //! The tools on a block of a few pins: an image, and one that is too slow.
 
 use ironwarp_hdl::align::Rotator;
-use ironwarp_hdl::flow::{Design, FlowError, Project};
+use ironwarp_hdl::flow::{Design, FlowError, Project, statistics};
 
 /// A block between three pins.
 fn project(mhz: f64) -> Project {
@@ -30,8 +30,20 @@ fn an_image_is_made_and_a_slow_one_refused() {
     assert!(bits.len() > 100_000, "{} bytes of bitstream", bits.len());
     let cells = image.routed.resource("ICESTORM_LC").unwrap().used;
     assert!((100..1000).contains(&cells), "{cells} logic cells");
-    assert!(image.netlist.cells("top").ff >= 77);
+    assert!(statistics(&folder, &project(50.0).verilog).unwrap().cells("top").ff >= 77);
     let error = project(1000.0).build(&folder).unwrap_err();
     assert!(matches!(&error, FlowError::TooSlow { net, .. } if net == "clock"), "{error}");
+    assert!(!image.path.exists(), "an image that must not be used is not left there");
+    let mut large = project(50.0);
+    // 40 memories of 512 words of 8 bits.
+    large.verilog += "module memory(input clock, input [8:0] at, input [7:0] d, output reg [7:0] q);
+reg [7:0] words [0:511]; always @(posedge clock) begin q <= words[at]; words[at] <= d; end endmodule
+module crowd(input clock, input from_pin, output to_pin); reg [8:0] at; wire [7:0] q [0:40]; assign q[0] = {8{from_pin}};
+assign to_pin = ^q[40]; always @(posedge clock) at <= at + from_pin; genvar i;
+generate for (i = 0; i < 40; i = i + 1) memory m(clock, at, q[i], q[i + 1]); endgenerate endmodule";
+    large.verilog =
+        large.verilog.replace("module top(", "module other(").replace("module crowd(", "module top(");
+    let error = large.build(&folder).unwrap_err();
+    assert!(matches!(&error, FlowError::TooLarge { over } if over[0].used == 40), "{error}");
     std::fs::remove_dir_all(folder).unwrap();
 }

@@ -2,6 +2,7 @@
 
 use crate::emulated::{Build, Emulated, Latency, Meter, Timed};
 use crate::model::{Model, ModelConfig};
+use crate::rtl::gates;
 use crate::rtl::native::Native;
 use crate::rtl::pins::Rtl;
 use crate::rtl::verilated::{VerilateError, Verilated};
@@ -36,6 +37,8 @@ pub enum Engine {
     RtlVerilated,
     /// That with a clock as fast as the caller wants.
     RtlVerilatedSettled,
+    /// The gates that yosys makes of a small device's Verilog for the iCE40, with the part's cell models, compiled by Verilator.
+    RtlGates,
     /// RustHDL's simulation and the Verilog side by side, every output compared in every cycle.
     RtlCompared,
 }
@@ -50,7 +53,7 @@ const TABLE_MAX: usize = 1 << 16;
 pub enum EngineError {
     /// The variable names none.
     #[error(
-        "{VARIABLE} is '{0}'; give model, micro, timed, rtl, rtl-settled, rtl-verilated, rtl-verilated-settled or rtl-compared"
+        "{VARIABLE} is '{0}'; give model, micro, timed, rtl, rtl-settled, rtl-verilated, rtl-verilated-settled, rtl-gates or rtl-compared"
     )]
     Unknown(String),
     /// Too large.
@@ -97,6 +100,7 @@ impl Engine {
             Engine::RtlSettled => "rtl-settled",
             Engine::RtlVerilated => "rtl-verilated",
             Engine::RtlVerilatedSettled => "rtl-verilated-settled",
+            Engine::RtlGates => "rtl-gates",
             Engine::RtlCompared => "rtl-compared",
             Engine::Timed => "timed",
         }
@@ -163,6 +167,7 @@ impl Engine {
             | Engine::RtlSettled
             | Engine::RtlVerilated
             | Engine::RtlVerilatedSettled
+            | Engine::RtlGates
             | Engine::RtlCompared => {
                 let sizes = sizes(config);
                 let built = |size: &Sizes| Sizes { clock_khz: size.clock_khz, ..sizes } == *size;
@@ -202,6 +207,7 @@ impl Engine {
         watch: &Watch,
     ) -> Result<Box<dyn Rtl>, EngineError> {
         static VERILOG: Memo<Arc<str>> = Memo::new();
+        static GATES: Memo<Arc<str>> = Memo::new();
         let verilated = || -> Result<_, EngineError> {
             let verilog = VERILOG.get(sizes, || Ok(generate_verilog(&core).into()))?;
             Ok(Box::new(Verilated::new(&verilog, watch.waves.is_some())?))
@@ -212,6 +218,10 @@ impl Engine {
                 Box::new(Compared::new(Box::new(Native::new(core)), verilated, comparison()))
             }
             Engine::RtlVerilated | Engine::RtlVerilatedSettled => verilated()?,
+            Engine::RtlGates => {
+                let netlist = GATES.get(sizes, || Ok(gates(&generate_verilog(&core))?.into()))?;
+                Box::new(Verilated::new(&netlist, watch.waves.is_some())?)
+            }
             _ => Box::new(Native::new(core)),
         })
     }
@@ -266,6 +276,8 @@ fn sizes(config: &ModelConfig) -> Sizes {
         log2_srqs: config.log2_srqs,
         ird: config.ird,
         ord: config.ord,
+        mss: config.mss,
+        window: config.window,
         features: config.features,
         clock_khz: config.clock_khz,
         ..rest

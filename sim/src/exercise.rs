@@ -285,7 +285,7 @@ impl Exercise {
         // What later operations of the round need: windows bound and fast regions registered.
         let mut granted = [None, None];
         for (me, grant) in granted.iter_mut().enumerate() {
-            *grant = self.prepare(me)?;
+            *grant = self.prepare(me, round.max_message)?;
         }
         self.settle(lab)?;
         for _ in 0..round.operations {
@@ -296,7 +296,7 @@ impl Exercise {
             }
         }
         for (me, grant) in granted.into_iter().enumerate() {
-            self.use_grant(me, grant)?;
+            self.use_grant(me, grant, round.max_message.min(4096))?;
         }
         self.settle(lab)?;
         self.fence(lab)?;
@@ -504,13 +504,13 @@ impl Exercise {
     }
 
     /// Bind a window or register the fast region of side `me`.
-    fn prepare(&mut self, me: usize) -> Result<Option<Grant>, Error> {
+    fn prepare(&mut self, me: usize, max: usize) -> Result<Option<Grant>, Error> {
         let wr_id = self.id();
         let rights = Access::REMOTE_READ | Access::REMOTE_WRITE;
         match self.rng.random_range(0..4) {
             0 => Ok(None),
             1 => {
-                let len = self.size(FAST);
+                let len = self.size(FAST.min(max));
                 let side = &mut self.sides[me];
                 let Some(start) = side.take(&mut self.rng, len, 1) else { return Ok(None) };
                 let base: u64 = self.rng.random();
@@ -522,7 +522,7 @@ impl Exercise {
                 Ok(Some(Grant::Window { remote, start, len }))
             }
             _ => {
-                let len = self.size(FAST - 1) + 1;
+                let len = self.size(FAST.min(max).saturating_sub(1)) + 1;
                 let offset = self.rng.random_range(0..=FAST - len);
                 let rights = rights | Access::LOCAL_WRITE;
                 let Some((_, fast)) = &self.sides[me].grants else { return Ok(None) };
@@ -535,7 +535,7 @@ impl Exercise {
     }
 
     /// Use what side `me` has granted, and have it invalidated in one of the ways there are.
-    fn use_grant(&mut self, me: usize, grant: Option<Grant>) -> Result<(), Error> {
+    fn use_grant(&mut self, me: usize, grant: Option<Grant>, max: usize) -> Result<(), Error> {
         let Some(grant) = grant else { return Ok(()) };
         let peer = 1 - me;
         let invalidating = [Kind::SendInvalidate, Kind::SendSolicitedInvalidate][self.rng.random_range(0..2)];
@@ -547,10 +547,10 @@ impl Exercise {
                 };
                 self.arrive(me, start, &bytes);
                 self.post(peer, Kind::Write, SendRequest::write(wr_id, data, remote), WcOpcode::Write, len)?;
-                self.send(peer, invalidating, Some(remote.stag), 4096)
+                self.send(peer, invalidating, Some(remote.stag), max)
             }
             Grant::Fast { register, offset, len } => match self.rng.random_range(0..3) {
-                0 => self.send(peer, invalidating, Some(register.stag()), 4096),
+                0 => self.send(peer, invalidating, Some(register.stag()), max),
                 1 => self.revoke(me, register.stag()),
                 _ => {
                     let wr_id = self.id();

@@ -2,13 +2,15 @@
 
 use crate::size::Size;
 use ironwarp_hdl::flow::Design;
+use ironwarp_hdl::mem::{FLASH_BASE, flash_image};
 use ironwarp_hdl::ports::Port;
-use ironwarp_hdl::top::{CU_CLOCK_HZ, Cu, full_core, small_core};
+use ironwarp_hdl::top::{AlchitryCu, cu_constraints, full_core, small_core};
 use ironwarp_micro::asm::AsmError;
 use ironwarp_micro::layout::Sizes;
 use ironwarp_micro::program::assemble;
 use ironwarp_proto::bridge::BAUD;
 use std::fmt::Write;
+use thiserror::Error;
 
 /// What the ports of the core are for, by the beginning of their names; the first that fits.
 const PORTS: &[(&str, &str)] = &[
@@ -34,6 +36,19 @@ const PORTS: &[(&str, &str)] = &[
     ("retired", "trace: the sequencer executed an instruction"),
 ];
 
+/// Why there is no content for a flash.
+#[derive(Debug, Error)]
+pub enum HardwareError {
+    /// The program.
+    #[error("the device's program cannot be assembled: {0}")]
+    Program(#[from] AsmError),
+    /// The bitstream is where the program must be.
+    #[error(
+        "a bitstream of {0} bytes reaches into the program, which begins at byte {FLASH_BASE:#x} of the flash"
+    )]
+    Bitstream(usize),
+}
+
 /// The core of a device of this size. That of a `full` one has its program in it; a `small` one fetches it.
 pub fn core(size: Size) -> Result<Design, AsmError> {
     Ok(match size {
@@ -44,10 +59,21 @@ pub fn core(size: Size) -> Result<Design, AsmError> {
 
 /// What is in the FPGA of an Alchitry Cu, and its constraints for nextpnr-ice40.
 pub fn alchitry_cu() -> (Design, String) {
-    let design = Design::new("alchitry-cu", Cu::new(BAUD.into()));
-    let constraints =
-        format!("set_frequency clock {}\nset_frequency phy_clock 50\n", CU_CLOCK_HZ as f64 / 1e6);
-    (design, constraints)
+    (Design::new("alchitry-cu", AlchitryCu::new(BAUD.into())), cu_constraints())
+}
+
+/// What is in the flash of an Alchitry Cu: the bitstream, which the part loads, and the program, which the device does.
+pub fn alchitry_cu_flash(bitstream: &[u8]) -> Result<Vec<u8>, HardwareError> {
+    let program = assemble(&Sizes::SMALL)?;
+    let base = FLASH_BASE as usize;
+    if bitstream.len() > base {
+        return Err(HardwareError::Bitstream(bitstream.len()));
+    }
+    let mut flash = bitstream.to_vec();
+    // As it is when it has been erased.
+    flash.resize(base, 0xff);
+    flash.extend(flash_image(&program.words));
+    Ok(flash)
 }
 
 /// Its Verilog, with a comment in front that says what the ports are.
@@ -76,6 +102,17 @@ fn describe(port: &Port) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bitstream_and_program_share_a_flash() {
+        let flash = alchitry_cu_flash(&[7; 135_100]).unwrap();
+        let program = assemble(&Sizes::SMALL).unwrap().words;
+        assert_eq!((flash[135_099], flash[135_100]), (7, 0xff));
+        assert_eq!(flash[FLASH_BASE as usize..][..4], program[0].to_be_bytes());
+        assert_eq!(flash.len(), FLASH_BASE as usize + 4 * program.len());
+        let error = alchitry_cu_flash(&vec![0; FLASH_BASE as usize + 1]).unwrap_err().to_string();
+        assert!(error.starts_with("a bitstream of 1048577 bytes reaches into the program"), "{error}");
+    }
 
     #[test]
     fn every_port_is_described() {

@@ -167,6 +167,17 @@ fn the_whole_core_is_its_verilog_in_every_cycle_of_verified_traffic() {
 }
 
 #[test]
+fn verbs_are_verified_on_the_gates_of_a_small_device() {
+    let yosys = Command::new("yosys").arg("-V").output().is_ok();
+    if !yosys {
+        println!("skipped: yosys is not installed (Debian package yosys)");
+    } else if verilator() {
+        let device = Size::Small.device();
+        run(&LabConfig { device, ..config(Engine::RtlGates, gigabit()) }, true, 1);
+    }
+}
+
+#[test]
 fn verbs_are_verified_on_a_small_device_whose_program_is_in_a_flash() {
     if verilator() {
         let device = Size::Small.device();

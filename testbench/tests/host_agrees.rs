@@ -24,6 +24,8 @@ const CONFIG: ModelConfig = ModelConfig {
     log2_srqs: 1,
     ird: 4,
     ord: 4,
+    mss: 0,
+    window: 0,
     features: features::MARKERS
         | features::ATOMICS
         | features::IMMEDIATE

@@ -35,11 +35,12 @@ pub use listener::{AcceptParams, ConnectionRequest, Listener};
 pub(crate) use manager::{Kind, Manager};
 pub use negotiate::{Failure, Revision, Rtr, RtrSet};
 
-use crate::hw::{ConnectionNotice, OutFrame, RawHandler};
+use crate::hw::{ConnectionNotice, DeviceAttributes, OutFrame, RawHandler};
 use crate::net::NetConfig;
 use crate::sync::lock;
 use crate::verbs::ContextConfig;
 use ironwarp_proto::abi::raw::RawHeader;
+use ironwarp_proto::abi::regs::features;
 use ironwarp_proto::pins::Nanos;
 use std::sync::{Arc, Mutex};
 
@@ -47,13 +48,16 @@ use std::sync::{Arc, Mutex};
 /// and before those of queue pairs.
 pub(crate) type Shared = Arc<Mutex<Manager>>;
 
-/// The manager of a device.
-pub(crate) fn start(config: &ContextConfig, can_mark: bool) -> Shared {
+/// The manager of a device that can do this.
+pub(crate) fn start(config: &ContextConfig, device: &DeviceAttributes) -> Shared {
     let mut net = NetConfig::new(config.mac, config.ip);
     (net.mtu, net.seed) = (config.mtu, config.seed);
     // There is no routing table: every address is asked for on the link.
     net.prefix_len = 0;
-    Arc::new(Mutex::new(Manager::new(net, can_mark)))
+    // What a small device cannot hold is better not asked for.
+    net.tcp.max_mss = device.max_mss;
+    net.tcp.receive_window = net.tcp.receive_window.min(device.max_window);
+    Arc::new(Mutex::new(Manager::new(net, device.has(features::MARKERS))))
 }
 
 /// The manager as the service routine knows it.

@@ -34,6 +34,10 @@ pub struct DeviceAttributes {
     pub max_recv_sge: usize,
     /// Inline bytes of a send request.
     pub max_inline: usize,
+    /// Largest MSS that connections should offer.
+    pub max_mss: u16,
+    /// Largest receive window that connections should offer, bytes.
+    pub max_window: u32,
     /// Core clock, kHz.
     pub clock_khz: u32,
     /// Where the doorbells are.
@@ -41,11 +45,11 @@ pub struct DeviceAttributes {
 }
 
 impl DeviceAttributes {
-    /// From the registers `VERSION`, `FEATURES`, `LIMITS0`, `LIMITS1`, `DOORBELLS` and `CLOCK`.
+    /// From the registers `VERSION`, `FEATURES`, `LIMITS0` to `LIMITS2`, `DOORBELLS` and `CLOCK`.
     pub(super) fn from_registers(
         version: u32,
         features: u32,
-        limits: [u32; 2],
+        limits: [u32; 3],
         doorbells: u32,
         clock_khz: u32,
     ) -> Result<Self, HwError> {
@@ -59,6 +63,11 @@ impl DeviceAttributes {
             return Err(bad("CLOCK", clock_khz));
         }
         let [max_ird, max_ord, sges, inline] = limits[1].to_le_bytes();
+        let (mss, window) = (limits[2] as u16, limits[2] >> 16);
+        // Less than two segments, or segments too small for an FPDU of any use (RFC 5044 section 4.5), would make a mockery of TCP.
+        if (mss != 0 && mss < 128) || (window != 0 && window < 2 * u32::from(mss)) {
+            return Err(bad("LIMITS2", limits[2]));
+        }
         Ok(Self {
             version,
             features,
@@ -73,6 +82,8 @@ impl DeviceAttributes {
             max_send_sge: usize::from(sges).min(send_entry::SGES_MAX),
             max_recv_sge: usize::from(sges).min(receive_entry::SGES_MAX),
             max_inline: usize::from(inline).min(send_entry::INLINE_MAX),
+            max_mss: if mss == 0 { u16::MAX } else { mss },
+            max_window: if window == 0 { u32::MAX } else { window },
             clock_khz,
             pages,
         })

@@ -158,7 +158,8 @@ impl Hw {
             return Err(HwError::Version(version));
         }
         let features = transport.read32(regs::FEATURES)?;
-        let limits = [transport.read32(regs::LIMITS0)?, transport.read32(regs::LIMITS1)?];
+        let read = |register| transport.read32(register);
+        let limits = [read(regs::LIMITS0)?, read(regs::LIMITS1)?, read(regs::LIMITS2)?];
         let doorbells = transport.read32(regs::DOORBELLS)?;
         let clock = transport.read32(regs::CLOCK)?;
         let attributes = DeviceAttributes::from_registers(version, features, limits, doorbells, clock)?;

@@ -51,9 +51,9 @@ impl NetConfig {
         }
     }
 
-    /// Largest TCP payload that fits the MTU.
+    /// Largest TCP payload that fits the MTU and suits the device.
     pub(crate) fn mss(&self) -> u16 {
-        self.mtu.saturating_sub(40).max(super::tcp::MIN_MSS)
+        self.mtu.saturating_sub(40).min(self.tcp.max_mss).max(super::tcp::MIN_MSS)
     }
 
     /// The neighbour that frames for `ip` go to.
@@ -69,6 +69,8 @@ impl NetConfig {
 pub struct TcpConfig {
     /// Window the device will offer, bytes: decides the window scale in the SYN (RFC 7323 section 2).
     pub receive_window: u32,
+    /// Largest MSS to offer and to use.
+    pub max_mss: u16,
     /// First retransmission time-out (RFC 6298 section 2.1).
     pub initial_rto: Nanos,
     /// Shortest retransmission time-out.
@@ -87,6 +89,7 @@ impl Default for TcpConfig {
     fn default() -> Self {
         Self {
             receive_window: 256 << 10,
+            max_mss: u16::MAX,
             initial_rto: SECOND,
             min_rto: 200 * MS,
             max_rto: 60 * SECOND,

@@ -468,6 +468,21 @@ fn a_peer_that_never_closes_is_left() {
 }
 
 #[test]
+fn a_device_with_little_room_offers_little() {
+    let mut config = config(0);
+    (config.tcp.max_mss, config.tcp.receive_window) = (512, 1024);
+    let mut net = Net::new(config);
+    net.listen(PORT, 8).unwrap();
+    let answer = feed(&mut net, 0, &segment((9, PORT), SYN, 100, 0, b"")).remove(0).0;
+    assert_eq!((answer.options.mss, answer.window), (Some(512), 1024));
+    feed(&mut net, 0, &segment((9, PORT), ACK, 101, answer.seq.0 + 1, &[1; 100]));
+    let id = net.next_changed().unwrap();
+    net.acknowledge(0, id, 100).unwrap();
+    let ack = answers(&mut net).remove(0).0;
+    assert_eq!((ack.ack, ack.window), (Seq(201), 1024));
+}
+
+#[test]
 fn small_segments_and_a_closed_window_are_survived() {
     let mut net = Net::new(config(0));
     net.listen(PORT, 8).unwrap();

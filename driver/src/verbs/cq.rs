@@ -145,9 +145,14 @@ impl CqInner {
 
     fn arm(self: &Arc<Self>, notify: Notify) -> Result<(), Error> {
         let mut state = lock(&self.state);
+        // Whatever comes fires it: a doorbell more would only take the device's time.
+        let stands = state.armed == Some(notify);
         state.armed = Some(notify);
         if !state.pending.is_empty() {
             self.fire(&mut state);
+            return Ok(());
+        }
+        if stands {
             return Ok(());
         }
         let which = match notify {

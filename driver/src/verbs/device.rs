@@ -60,7 +60,7 @@ impl Device {
         let stags = config.seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64);
         let attributes = *hw.attributes();
         let ids = |what, limit| Mutex::new(IdPool::new(what, limit));
-        let manager = cm::start(&config, attributes.has(features::MARKERS));
+        let manager = cm::start(&config, &attributes);
         Self {
             hw,
             config,

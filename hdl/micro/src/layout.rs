@@ -32,6 +32,11 @@ pub struct Sizes {
     pub log2_rx_ring: u8,
     /// log2 of the words of the transmit ring.
     pub log2_tx_ring: u8,
+    /// Largest MSS that connections should offer, bytes; 0: any.
+    pub mss: u16,
+    /// Largest receive window that they should offer, bytes; 0: any. The receive ring holds so much, and besides a frame that has
+    /// been acknowledged and is not written yet, and a few ACKs.
+    pub window: u16,
     /// `FEATURES` register; the program leaves out what is not there.
     pub features: u32,
     /// Core clock, kHz.
@@ -53,6 +58,8 @@ impl Sizes {
         log2_expected: 4,
         log2_rx_ring: 13,
         log2_tx_ring: 13,
+        mss: 0,
+        window: 0,
         features: 0x3f,
         clock_khz: 62_500,
     };
@@ -70,6 +77,8 @@ impl Sizes {
         log2_expected: 1,
         log2_rx_ring: 9,
         log2_tx_ring: 9,
+        mss: 512,
+        window: 1024,
         features: 0x27,
         clock_khz: 31_250,
     };

@@ -1,6 +1,6 @@
 use super::{Bursts, ReadMaster};
 use crate::align::{Rotator, SerialRotator};
-use crate::fb::{FB, bit_cast, bits};
+use crate::fb::{FB, bit_cast};
 use crate::stream::StreamOut;
 use rust_hdl::prelude::*;
 
@@ -91,9 +91,9 @@ pub struct Fetch<const A: usize> {
     place: DFF<FB<A>>,
     starts: Signal<Local, Bit>,
     low: Signal<Local, FB<2>>,
-    span: Signal<Local, FB<18>>,
-    total: Signal<Local, FB<17>>,
-    odd: Signal<Local, FB<2>>,
+    beyond: Signal<Local, FB<3>>,
+    span: Signal<Local, FB<19>>,
+    rest: Signal<Local, FB<2>>,
     next_place: Signal<Local, FB<A>>,
     active: Signal<Local, Bit>,
     is_last: Signal<Local, Bit>,
@@ -145,9 +145,9 @@ impl<const A: usize> Default for Fetch<A> {
             place: DFF::default(),
             starts: Signal::default(),
             low: Signal::default(),
+            beyond: Signal::default(),
             span: Signal::default(),
-            total: Signal::default(),
-            odd: Signal::default(),
+            rest: Signal::default(),
             next_place: Signal::default(),
             active: Signal::default(),
             is_last: Signal::default(),
@@ -262,22 +262,19 @@ impl<const A: usize> Logic for Fetch<A> {
         if self.from_words.val() {
             self.low.next = 0.into();
         }
-        self.span.next = self.bytes.val() + bit_cast::<18, 2>(self.low.val());
-        self.total.next = bit_cast::<17, 16>(self.span.val().get_bits::<16>(2));
-        if self.span.val().get_bits::<2>(0) != 0 {
-            self.total.next = self.total.val() + 1;
-        }
-        // Bytes behind the last: minus the span.
-        self.odd.next = bits::<2>(0) - self.span.val().get_bits::<2>(0);
+        // Up to whole words: three more, and what is then above a word is the complement of what the last word lacks.
+        self.beyond.next = bit_cast::<3, 2>(self.low.val()) + 3;
+        self.span.next = bit_cast::<19, 18>(self.bytes.val()) + bit_cast::<19, 3>(self.beyond.val());
+        self.rest.next = !self.span.val().get_bits::<2>(0);
         self.starts.next = self.start.val() && !self.active.val() && !self.bursts.busy.val();
         if self.starts.val() {
-            self.left.d.next = self.total.val();
+            self.left.d.next = self.span.val().get_bits::<17>(2);
             self.opening.d.next = true;
             self.is_host.d.next = self.from_host.val();
             self.is_words.d.next = self.from_words.val();
             self.offset.d.next = self.low.val() - self.lane.val();
             self.padding.d.next = self.low.val() < self.lane.val();
-            self.unused.d.next = self.odd.val();
+            self.unused.d.next = self.rest.val();
             self.error.d.next = false;
             self.next_place.next = self.bursts.low.val().get_bits::<A>(2);
         }

@@ -79,7 +79,7 @@ pub struct Reader {
     words: Signal<Local, FB<9>>,
     above: Signal<Local, FB<7>>,
     which: Signal<Local, FB<16>>,
-    most: Signal<Local, FB<9>>,
+    fits: Signal<Local, Bit>,
     kept: Signal<Local, Bit>,
     first: Signal<Local, FB<16>>,
     turned: Signal<Local, FB<16>>,
@@ -122,7 +122,7 @@ impl Reader {
             words: Signal::default(),
             above: Signal::default(),
             which: Signal::default(),
-            most: Signal::default(),
+            fits: Signal::default(),
             kept: Signal::default(),
             first: Signal::default(),
             turned: Signal::default(),
@@ -152,12 +152,11 @@ impl Logic for Reader {
         self.words.next = self.command.val().get_bits::<9>(0);
         self.above.next = self.command.val().get_bits::<7>(9);
         self.which.next = self.command.val().get_bits::<16>(16);
-        self.most.next = 64.into();
+        self.fits.next = self.words.val() <= 64;
         if self.which.val() != 0 {
-            self.most.next = 256.into();
+            self.fits.next = self.words.val() <= 256;
         }
-        self.is_read.next =
-            (self.words.val() != 0) && (self.words.val() <= self.most.val()) && (self.above.val() == 0);
+        self.is_read.next = (self.words.val() != 0) && self.fits.val() && (self.above.val() == 0);
         if self.command_valid.val() {
             if (self.state.q.val() == State::Command) && self.is_read.val() {
                 self.state.d.next = State::Low;

@@ -1,4 +1,6 @@
-use super::{FlowError, Netlist, Routed, run, synthesis};
+use super::report::utilisation;
+use super::{FlowError, Netlist, Routed, Used, run, synthesis};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// What an iCE40 image is made from.
@@ -19,8 +21,6 @@ pub struct Project {
 /// What became of it.
 #[derive(Debug, Clone)]
 pub struct Image {
-    /// What is in the design, module by module.
-    pub netlist: Netlist,
     /// Resources and clocks.
     pub routed: Routed,
     /// The bitstream.
@@ -48,29 +48,44 @@ pub fn statistics(folder: &Path, verilog: &str) -> Result<Netlist, FlowError> {
 
 impl Project {
     /// Runs yosys, nextpnr-ice40 and icepack in a folder, and leaves what they make there: `top.json`, `top.asc`, `top.bin`, and their
-    /// reports. An image whose clocks are too slow or that fills the part too much is an error; it is there all the same.
+    /// reports. `top.bin` is there if, and only if, all is well: what is too large for the part, fills it too much, or has a clock that is too slow is an error.
     pub fn build(&self, folder: &Path) -> Result<Image, FlowError> {
+        let path = folder.join("top.bin");
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != ErrorKind::NotFound => {
+                return Err(FlowError::File { path, source });
+            }
+            _ => {}
+        }
         // The cheapest tools first: a missing one is better known before minutes have passed.
         for tool in ["yosys", "nextpnr-ice40"] {
             run(Path::new("."), tool, &["-V"])?;
         }
         write(folder, "top.v", &self.verilog)?;
         write(folder, "top.pcf", &self.constraints)?;
-        let netlist = statistics(folder, &self.verilog)?;
         let script = synthesis(folder, "top.v", "top", "-json top.json")?;
         run(folder, "yosys", &["-q", "-l", "yosys.log", "-p", &script])?;
-        let seed = self.seed.to_string();
         let mut arguments: Vec<&str> = self.part.iter().map(String::as_str).collect();
-        arguments.extend(["--json", "top.json", "--pcf", "top.pcf", "--asc", "top.asc"]);
-        // Timing is judged here, when the image is there to look at.
-        arguments.extend(["--seed", &seed, "--timing-allow-fail"]);
+        arguments.extend(["--json", "top.json", "--pcf", "top.pcf"]);
+        // What does not fit ends the placement with one cell of very many: look at the sums before.
+        let packed = run(folder, "nextpnr-ice40", &[&arguments[..], &["--pack-only"]].concat())?;
+        write(folder, "nextpnr.log", &packed)?;
+        self.fits(&utilisation(&packed))?;
+        let seed = self.seed.to_string();
+        // Timing is judged here: nextpnr would compare clocks without a target with 12 MHz.
+        arguments.extend(["--asc", "top.asc", "--seed", &seed, "--timing-allow-fail"]);
         let report = run(folder, "nextpnr-ice40", &arguments)?;
         write(folder, "nextpnr.log", &report)?;
         let routed = Routed::parse(&report)?;
-        run(folder, "icepack", &["top.asc", "top.bin"])?;
-        let path = folder.join("top.bin");
         self.judge(&routed)?;
-        Ok(Image { netlist, routed, path })
+        run(folder, "icepack", &["top.asc", "top.bin"])?;
+        Ok(Image { routed, path })
+    }
+
+    /// Whether the part has as much of everything.
+    fn fits(&self, used: &[Used]) -> Result<(), FlowError> {
+        let over: Vec<Used> = used.iter().filter(|used| used.used > used.available).cloned().collect();
+        if over.is_empty() { Ok(()) } else { Err(FlowError::TooLarge { over }) }
     }
 
     /// Nets and MHz of the constraints.
@@ -106,7 +121,7 @@ impl Project {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Clock, Used};
+    use super::super::Clock;
     use super::*;
 
     fn project(constraints: &str, fill: usize) -> Project {
@@ -117,6 +132,16 @@ mod tests {
         let used = Used { resource: "ICESTORM_LC".into(), used: 7000, available: 7680 };
         let net = "clock$SB_IO_IN_$glb_clk".into();
         Routed { used: vec![used], clocks: vec![Clock { net, mhz: 40.0, target_mhz: 12.0 }] }
+    }
+
+    #[test]
+    fn everything_that_does_not_fit_is_named() {
+        let used = |resource: &str, used| Used { resource: resource.into(), used, available: 32 };
+        let project = project("", 95);
+        project.fits(&[used("ICESTORM_RAM", 32), used("SB_IO", 3)]).unwrap();
+        let error = project.fits(&[used("ICESTORM_RAM", 34), used("SB_IO", 3), used("ICESTORM_LC", 40)]);
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains("34 block RAMs of 32, 40 logic cells of 32"), "{text}");
     }
 
     #[test]

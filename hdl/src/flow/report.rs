@@ -138,6 +138,20 @@ pub struct Used {
     pub available: usize,
 }
 
+impl std::fmt::Display for Used {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = match self.resource.as_str() {
+            "ICESTORM_LC" => "logic cells",
+            "ICESTORM_RAM" => "block RAMs",
+            "ICESTORM_PLL" => "PLLs",
+            "SB_IO" => "pins",
+            "SB_GB" => "global nets",
+            other => other,
+        };
+        write!(f, "{} {what} of {}", self.used, self.available)
+    }
+}
+
 /// A clock and what it can run at.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Clock {
@@ -215,7 +229,7 @@ fn no_utilisation() -> FlowError {
 }
 
 /// `Info: ICESTORM_LC:   143/ 7680     1%`
-fn utilisation(report: &str) -> Vec<Used> {
+pub(super) fn utilisation(report: &str) -> Vec<Used> {
     let line = |line: &str| {
         let (resource, rest) = line.strip_prefix("Info:")?.trim().split_once(':')?;
         let (used, rest) = rest.split_once('/')?;

@@ -1,3 +1,4 @@
+use super::Used;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -58,6 +59,12 @@ pub enum FlowError {
         /// Wanted.
         target_mhz: f64,
     },
+    /// The part does not have so much.
+    #[error("it does not fit the part: {}; the table of blocks says where they are", list(over))]
+    TooLarge {
+        /// Of what.
+        over: Vec<Used>,
+    },
     /// The part is too full.
     #[error(
         "{used} of {available} logic cells are used, more than {percent} %: see the table of blocks in hierarchy.txt"
@@ -78,6 +85,10 @@ pub enum FlowError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+fn list(used: &[Used]) -> String {
+    used.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// The lines of a failed tool's output that are shown: errors come last.

@@ -54,7 +54,7 @@ pub struct StoreSlave {
 ///
 /// **Interface.** `write` puts `data_in` into word `slot` of the packet under way. `commit` says that this is all
 /// of it and how many words it has; it may come with its last `write`. 0 in a cycle without. What was written behind
-/// a committed length is forgotten. `room`: a packet of `L` words, the most there may be, fits; look before its first `write`. There are 2^`A` words of `D` bits.
+/// a committed length is forgotten. `room`: a packet of `L` words, the most there may be, fits; look before its first `write`. There are 2^`A` words of `D` bits, one of which is never used.
 /// The other end is a queue of words: `word` while `valid`, taken with `ready`. `level`: words that are complete and not taken.
 ///
 /// **Two forms.** The memory is its own ([`Default`]), or a part of one that several queues use in turns, behind `store` ([`Packets::shared`]). Then `write` and
@@ -106,6 +106,7 @@ pub struct Packets<const A: usize, const D: usize, const L: usize> {
     next_head: Signal<Local, FB<A>>,
     next_tail: Signal<Local, FB<A>>,
     at: Signal<Local, FB<A>>,
+    after: Signal<Local, FB<A>>,
     used: Signal<Local, FB<A>>,
     shows: Signal<Local, Bit>,
     turn: Signal<Local, Bit>,
@@ -129,7 +130,7 @@ impl<const A: usize, const D: usize, const L: usize> Packets<A, D, L> {
     /// In `words` words of a memory of 256, from `base` on, for packets of up to `most` words.
     ///
     /// # Panics
-    /// If there is no such part of it, or it does not hold two packets: the design is wrong then.
+    /// If there is no such part of it, or it does not hold a packet: the design is wrong then.
     pub fn shared(base: usize, words: usize, most: usize) -> Self {
         assert!(
             words.is_power_of_two() && base.is_multiple_of(words) && base + words <= 256 && words <= 1 << A,
@@ -140,8 +141,8 @@ impl<const A: usize, const D: usize, const L: usize> Packets<A, D, L> {
 
     fn form(own: bool, base: usize, words: usize, most: usize) -> Self {
         assert!(
-            most < 128 && 2 * most < words && D <= 32,
-            "{words} words of {D} bits for packets of {most}: two must fit, and 127 words of 32 bits are the most"
+            most < 128 && most < words && D <= 32,
+            "{words} words of {D} bits for packets of {most}: one must fit, and 127 words of 32 bits are the most"
         );
         Packets {
             clock: Signal::default(),
@@ -167,11 +168,12 @@ impl<const A: usize, const D: usize, const L: usize> Packets<A, D, L> {
             next_head: Signal::default(),
             next_tail: Signal::default(),
             at: Signal::default(),
+            after: Signal::default(),
             used: Signal::default(),
             shows: Signal::default(),
             turn: Signal::default(),
-            // For the next packet, and for one that is committed in this very cycle.
-            limit: Constant::new(FB::new((words - 2 * most) as u64)),
+            // With one packet more, a word stays free: a full queue is no empty one.
+            limit: Constant::new(FB::new((words - most) as u64)),
             own: Constant::new(own),
             rounds: Constant::new(FB::new(words as u64 - 1)),
             base: Constant::new(FB::cut(base as u64)),
@@ -212,7 +214,9 @@ impl<const A: usize, const D: usize, const L: usize> Logic for Packets<A, D, L> 
 
         self.used.next = self.tail.q.val() - self.head.q.val();
         self.used.next = self.used.val() & self.rounds.val();
-        self.free.d.next = self.used.val() < self.limit.val();
+        self.after.next = self.next_tail.val() - self.head.q.val();
+        self.after.next = self.after.val() & self.rounds.val();
+        self.free.d.next = self.after.val() < self.limit.val();
         if self.reset.val() {
             self.head.d.next = 0.into();
             self.tail.d.next = 0.into();

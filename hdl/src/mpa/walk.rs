@@ -140,7 +140,8 @@ pub struct Walk<const A: usize> {
     wide: Signal<Local, FB<17>>,
     covered: Signal<Local, FB<17>>,
     words: Signal<Local, FB<15>>,
-    limit: Signal<Local, FB<15>>,
+    limit: Signal<Local, FB<5>>,
+    is_short: Signal<Local, Bit>,
     stays: Signal<Local, Bit>,
     failed: Signal<Local, Bit>,
     there: Signal<Local, FB<32>>,
@@ -226,6 +227,7 @@ impl<const A: usize> Walk<A> {
             covered: Signal::default(),
             words: Signal::default(),
             limit: Signal::default(),
+            is_short: Signal::default(),
             stays: Signal::default(),
             failed: Signal::default(),
             there: Signal::default(),
@@ -372,8 +374,10 @@ impl<const A: usize> Logic for Walk<A> {
         self.covered.next = self.wide.val() + 5;
         self.words.next = self.covered.val().get_bits::<15>(2);
         self.limit.next = 18.into();
+        self.is_short.next = self.words.val() < 18;
         if self.fetch.downstream.data.val().get_bit(23) {
             self.limit.next = 4.into();
+            self.is_short.next = self.words.val() < 4;
         }
         // FPDUPTR, of which the low two bits count as zero.
         self.pointer.next = (bit_cast::<14, 8>(self.fetch.downstream.data.val().get_bits::<8>(16)) << 6)
@@ -413,8 +417,8 @@ impl<const A: usize> Logic for Walk<A> {
                     !self.fetch.downstream.last.val() || (self.fetch.downstream.empty.val() != 3);
                 self.length.d.next = self.field.val();
                 self.left.d.next = self.words.val();
-                self.most.d.next = bit_cast::<5, 15>(self.limit.val());
-                if self.words.val() < self.limit.val() {
+                self.most.d.next = self.limit.val();
+                if self.is_short.val() {
                     self.most.d.next = bit_cast::<5, 15>(self.words.val());
                 }
             }

@@ -192,9 +192,9 @@ impl<
         let mut core = Self::form(Parts {
             small: true,
             sequencer: Sequencer::small(),
-            receive: Receive::small(32, 32),
-            walk: Walk::shared(64, 64).serial(),
-            reader: Reader::shared(128, 128, 32),
+            receive: Receive::small(64, 64),
+            walk: Walk::shared(128, 64).serial(),
+            reader: Reader::shared(192, 64, 32),
             requests: Requests::shared(page, 0, 32),
             writes: Packets::shared(0, 128, 1),
             transmit: TxEngine::shared(frame_max, frames_max, 128, 128).serial().few_tags(),
@@ -409,8 +409,14 @@ impl<
         self.wide_alarm.next = (bit_cast::<34, 32>(self.alarm_at.q.val()) << 1) | 1;
         self.late.next = self.wide_now.val() + self.wide_alarm.val();
         self.due.next = self.alarm_on.q.val() && !self.late.val().get_bit(32);
+        self.quiet.next =
+            self.writer.drained.val() && !self.writes.waiting.val() && (self.writes.level.val() == 0);
         self.conditions.next = 0.into();
-        self.conditions.next = self.conditions.val().replace_bit(0, self.receive.waiting.val());
+        // Acknowledged is not yet written: a small ring has room for what a peer may send only if the frames before are out of it.
+        self.conditions.next = self
+            .conditions
+            .val()
+            .replace_bit(0, self.receive.waiting.val() && (self.quiet.val() || !self.is_small.val()));
         self.conditions.next = self.conditions.val().replace_bit(1, self.requests.waiting.val());
         self.conditions.next = self.conditions.val().replace_bit(2, self.walk.waiting.val());
         self.conditions.next = self.conditions.val().replace_bit(3, self.due.val());
@@ -426,8 +432,6 @@ impl<
         // Ports read.
         self.in_port.next = self.sequencer.port.val();
         self.takes.next = self.sequencer.port_take.val();
-        self.quiet.next =
-            self.writer.drained.val() && !self.writes.waiting.val() && (self.writes.level.val() == 0);
         self.writer_tag.next = bit_cast::<32, 8>(self.writer.error_tag.val());
         self.writer_flag.next = bit_cast::<32, 1>(self.writer.error.val().into());
         self.send_tag.next = bit_cast::<32, 16>(self.transmit.error_tag.val());

@@ -85,6 +85,34 @@ fn every_situation_occurs() {
 }
 
 #[test]
+fn as_many_fit_as_there_is_room_for() {
+    // Three packets of 9 words and one word that stays free are 28 of 32.
+    let mut bench = Bench::new(Queue::default(), |u| &mut u.clock);
+    bench.cycle(|u| u.reset.next = true, |_| ());
+    bench.cycle(|u| u.reset.next = false, |_| ());
+    for packet in 0..3 {
+        assert!(bench.block.room.val(), "room for packet {packet}");
+        for slot in 0..9 {
+            bench.cycle(
+                |u| {
+                    u.slot.next = FB::new(slot);
+                    u.write.next = true;
+                    u.commit.next = FB::new(if slot == 8 { 9 } else { 0 });
+                },
+                |_| (),
+            );
+        }
+    }
+    // In the very cycle behind the commit.
+    assert!(!bench.block.room.val(), "no room for a fourth");
+    bench.cycle(|u| (u.write.next, u.commit.next, u.ready.next) = (false, FB::new(0), true), |_| ());
+    for _ in 0..8 {
+        bench.cycle(|_| (), |_| ());
+    }
+    assert!(bench.block.room.val(), "when some words are taken");
+}
+
+#[test]
 fn like_its_verilog() {
     let Some(mut bench) = Bench::with_verilog("packets", Queue::default(), |u| &mut u.clock) else { return };
     let mut seed = 50;

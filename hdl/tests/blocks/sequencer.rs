@@ -295,6 +295,7 @@ pub const CACHED: &[Situation<Cached>] = &[
     now("a word fills a line", |u| u.fill_request.val() && u.fill_valid.val()),
     now("a line waits for its word", |u| u.fill_request.val() && !u.fill_valid.val()),
     then("a line is complete", |u| u.fill_request.val(), |u| !u.fill_request.val()),
+    then("a cycle between two instructions", |u| u.retired.val(), |u| !u.retired.val()),
     now("an input port has no word", |u| u.port_take.val() && !u.port_valid.val()),
     now("an output port takes no word", |u| u.out_valid.val() && !u.out_ready.val()),
     now("WAIT waits", |u| u.waiting.val()),

@@ -218,7 +218,7 @@ fn codes(stretches: &[Stretch]) -> [usize; 5] {
 #[test]
 fn every_code_is_met_often() {
     let mut r = random(3);
-    let stretches: Vec<_> = (0..800).map(|_| some_stretch(&mut r, 3000)).collect();
+    let stretches: Vec<_> = (0..1200).map(|_| some_stretch(&mut r, 3000)).collect();
     run(&mut bench(), &stretches, 1, 5);
     run(&mut serial(), &stretches, 1, 5);
     let codes = codes(&stretches);

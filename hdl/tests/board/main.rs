@@ -8,3 +8,4 @@ mod common;
 mod coverage;
 mod ethernet;
 mod gigabit;
+mod pins;

@@ -37,6 +37,7 @@ registers! {
     TICK = 0x028, "RW", "Core cycles per timer tick; reset value is 1 ms.";
     TCPCFG = 0x02C, "RW", "Minimum RTO 11:0 ticks, delayed ACK 19:12 ticks, initial window 23:20 segments, retransmissions before RETRY 27:24, maximum RTO = minimum << 31:28.";
     DOORBELLS = 0x030, "R", "log2 of the doorbell page size 7:0, offset of the first page / 256 31:8.";
+    LIMITS2 = 0x034, "R", "What connections should offer at most, bytes: MSS 15:0, receive window 31:16; 0: no limit. More may be lost while the device is busy.";
     EQ_BASE_LO = 0x040, "RW", "Event queue address, low.";
     EQ_BASE_HI = 0x044, "RW", "Event queue address, high.";
     EQ_LOG2 = 0x048, "RW", "log2 of the event queue's entries; writing it restarts the queue at producer 0, phase 1.";

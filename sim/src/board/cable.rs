@@ -1,8 +1,9 @@
 //! Two boards on one cable.
 
 use super::{BoardInputs, BoardModel, BoardOutputs, Terminal};
+use crate::pcap::PcapWriter;
 use crate::rtl::verilated::VerilateError;
-use ironwarp_hdl::outside::{FlashChip, Line};
+use ironwarp_hdl::outside::{FlashChip, Line, Phy};
 use ironwarp_hdl::top::{CU_CLOCK_HZ, Cu};
 use ironwarp_micro::asm::AsmError;
 use ironwarp_micro::layout::Sizes;
@@ -75,6 +76,27 @@ pub struct Boards {
     /// Next edge of the PHYs' clock, ps, and its level.
     phy_ps: u64,
     phy_high: bool,
+    tap: Option<Tap>,
+}
+
+/// Who listens to the cable.
+struct Tap {
+    writer: PcapWriter,
+    /// What each board sends.
+    ears: [(Phy, u32); 2],
+}
+
+impl Tap {
+    /// The di-bits of a cycle.
+    fn look(&mut self, now: Nanos, pairs: [(u8, bool); 2]) {
+        for ((ear, interface), (pair, valid)) in self.ears.iter_mut().zip(pairs) {
+            ear.look(pair, valid);
+            while let Some(frame) = ear.take() {
+                let comment = if frame.good { "" } else { "damaged" };
+                self.writer.frame(now, *interface, &frame.bytes, comment);
+            }
+        }
+    }
 }
 
 /// The Verilog of a Cu.
@@ -104,7 +126,7 @@ impl Boards {
             Ok::<_, BoardsError>(board)
         };
         // 60 millionths apart, and not in phase.
-        Ok(Self { boards: [board(half, 0)?, board(half + 1, 4_321)?], phy_ps: 7, phy_high: false })
+        Ok(Self { boards: [board(half, 0)?, board(half + 1, 4_321)?], phy_ps: 7, phy_high: false, tap: None })
     }
 
     /// What to open as the serial ports of the boards.
@@ -120,6 +142,17 @@ impl Boards {
     /// The lamps of both.
     pub fn leds(&self) -> [u8; 2] {
         self.boards.each_ref().map(|board| board.outputs.leds)
+    }
+
+    /// Record the frames on the cable. Their times are those of their ends.
+    pub fn capture(&mut self, mut writer: PcapWriter) {
+        let ears = ["left", "right"].map(|name| (Phy::default(), writer.add_interface(name)));
+        self.tap = Some(Tap { writer, ears });
+    }
+
+    /// Record no more; what was recorded.
+    pub fn end_capture(&mut self) -> Option<PcapWriter> {
+        self.tap.take().map(|tap| tap.writer)
     }
 
     /// Bytes on the line to a board that its host has not sent.
@@ -162,6 +195,10 @@ impl Boards {
             // What one sends the other receives; each changes with the falling edge.
             (left.inputs.rxd, left.inputs.crs_dv) = (right.outputs.txd, right.outputs.tx_en);
             (right.inputs.rxd, right.inputs.crs_dv) = (left.outputs.txd, left.outputs.tx_en);
+            if let Some(tap) = &mut self.tap {
+                let now = self.phy_ps / 1000;
+                tap.look(now, [&left, &right].map(|board| (board.outputs.txd, board.outputs.tx_en)));
+            }
         }
         for board in [left, right] {
             board.inputs.phy_clock = self.phy_high;

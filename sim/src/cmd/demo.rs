@@ -110,7 +110,7 @@ impl Args {
             Engine::Model => 400,
             Engine::Micro | Engine::Timed => 40,
             Engine::RtlVerilated | Engine::RtlVerilatedSettled => 8,
-            Engine::Rtl | Engine::RtlSettled | Engine::RtlCompared => 2,
+            Engine::Rtl | Engine::RtlSettled | Engine::RtlGates | Engine::RtlCompared => 2,
         })
     }
 
@@ -122,7 +122,10 @@ impl Args {
     }
 
     fn usual_round(&self, round: u64) -> Round {
-        let native = matches!(self.run.engine, Engine::Rtl | Engine::RtlSettled | Engine::RtlCompared);
+        let native = matches!(
+            self.run.engine,
+            Engine::Rtl | Engine::RtlSettled | Engine::RtlGates | Engine::RtlCompared
+        );
         // A small one waits for its program most of the time.
         if native || self.run.engine.is_rtl() && self.run.config == Size::Small {
             return Round { operations: 8, max_message: 4096 };

@@ -4,11 +4,11 @@ use super::options::CommandError;
 use ironwarp_hdl::flow::run as run_tool;
 use std::path::{Path, PathBuf};
 
-/// Write the bitstream into the flash of an Alchitry Cu on USB, with iceprog (Debian package fpga-icestorm).
+/// Write bitstream and program into the flash of an Alchitry Cu on USB, with iceprog (Debian package fpga-icestorm).
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The bitstream: `ironwarp synth --board alchitry-cu` makes it.
-    #[arg(long, value_name = "FILE", default_value = "synth/top.bin")]
+    /// What `ironwarp synth --board alchitry-cu` has made.
+    #[arg(long, value_name = "FILE", default_value = "synth/flash.bin")]
     image: PathBuf,
 }
 

@@ -19,6 +19,10 @@ pub struct ModelConfig {
     pub ird: u8,
     /// Largest ORD of a QP.
     pub ord: u8,
+    /// Largest MSS that connections should offer, bytes; 0: any.
+    pub mss: u16,
+    /// Largest receive window that they should offer, bytes; 0: any.
+    pub window: u16,
     /// `FEATURES` register.
     pub features: u32,
     /// Core clock, kHz.
@@ -50,6 +54,8 @@ impl ModelConfig {
         log2_srqs: 4,
         ird: 16,
         ord: 16,
+        mss: 0,
+        window: 0,
         features: RDMA | features::STREAM | features::SRQ | features::WINDOWS,
         clock_khz: 62_500,
         dma_latency_ns: 500,
@@ -65,6 +71,8 @@ impl ModelConfig {
         log2_srqs: 0,
         ird: 2,
         ord: 2,
+        mss: 512,
+        window: 1024,
         features: RDMA | features::WINDOWS,
         clock_khz: 31_250,
         dma_latency_ns: 500,

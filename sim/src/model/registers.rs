@@ -70,6 +70,7 @@ impl Model {
                 use ironwarp_proto::abi::send_entry::{INLINE_MAX, SGES_MAX};
                 u32::from_le_bytes([config.ird, config.ord, SGES_MAX as u8, INLINE_MAX as u8])
             }
+            regs::LIMITS2 => u32::from(config.mss) | u32::from(config.window) << 16,
             regs::CTRL => r.ctrl,
             regs::STATUS => {
                 let idle = self.ready.is_empty() && self.raw.is_empty();

@@ -8,6 +8,7 @@
 
 mod compare;
 mod device;
+mod gates;
 mod memory;
 pub mod native;
 pub mod pins;
@@ -18,6 +19,7 @@ mod waves;
 
 pub use compare::{Compared, Comparison};
 pub use device::{Pace, RtlConfig, RtlDevice};
+pub use gates::gates;
 pub use memory::DmaTiming;
 pub use profile::{ENGINES, FLOWS, Flow, Latency, MEMORY, Profile};
 pub use stored::Stored;

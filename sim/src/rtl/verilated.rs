@@ -22,6 +22,9 @@ pub enum VerilateError {
     /// It does not accept the Verilog, or the compiler does not accept what it makes of it.
     #[error("verilator failed in {0}:\n{1}")]
     Failed(String, String),
+    /// Yosys, where gates are wanted.
+    #[error("no gates: {0}")]
+    Gates(String),
     /// The model cannot be stored or loaded.
     #[error("the verilated model in {0}: {1}")]
     Files(String, String),
@@ -306,7 +309,7 @@ void iw_rise(void* model) {{
 }
 
 /// Where compiled models are kept.
-fn cache() -> PathBuf {
+pub(super) fn cache() -> PathBuf {
     let home = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let home = home.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
     home.unwrap_or_else(std::env::temp_dir).join("ironwarp").join("verilated")

@@ -9,7 +9,7 @@ use ironwarp_proto::seq::Seq;
 const SHOWN_MAX: usize = 1024;
 /// Frames kept.
 const KEPT_MAX: usize = 96;
-/// The window offered while software has the connection, bytes; it needs no scaling.
+/// The largest window that software offers while it has the connection, bytes; it needs no scaling.
 pub const WINDOW: u32 = 0xffff;
 
 #[derive(Debug)]
@@ -64,21 +64,25 @@ pub struct Inbox {
     /// Right edge of the window offered; it never moves left.
     adv: Seq,
     shift: u8,
+    /// The window offered, bytes.
+    window: u32,
     /// In order of their sequence numbers.
     kept: Vec<Kept>,
     fin: bool,
 }
 
 impl Inbox {
-    /// Empty; the peer's SYN had this sequence number. The window of a SYN is not scaled.
-    pub fn new(irs: Seq, shift: u8) -> Self {
+    /// Empty; the peer's SYN had this sequence number. The window of a SYN is not scaled. No more than `window` bytes are offered.
+    pub fn new(irs: Seq, shift: u8, window: u32) -> Self {
+        let window = window.min(WINDOW);
         let start = irs + 1;
         Self {
             start,
             shown: Vec::new(),
             nxt: start,
-            adv: start + WINDOW,
+            adv: start + window,
             shift,
+            window,
             kept: Vec::new(),
             fin: false,
         }
@@ -87,6 +91,10 @@ impl Inbox {
     /// RCV.NXT.
     pub fn nxt(&self) -> Seq {
         self.nxt
+    }
+    /// The window offered at first, as the field of a SYN has it.
+    pub fn first_window(&self) -> u16 {
+        self.window as u16
     }
     /// Right edge of the window offered.
     pub fn adv(&self) -> Seq {
@@ -103,7 +111,7 @@ impl Inbox {
 
     /// The window field of a segment sent now. Rounded up, for the edge must not move left (RFC 7323 section 2.4).
     pub fn window_field(&mut self) -> u16 {
-        let edge = (self.nxt + WINDOW).max(self.adv);
+        let edge = (self.nxt + self.window).max(self.adv);
         let field = (edge.diff(self.nxt).max(0) as u32).div_ceil(1 << self.shift).min(0xffff);
         self.adv = self.adv.max(self.nxt + (field << self.shift));
         field as u16
@@ -212,7 +220,7 @@ mod tests {
         ) {
             let stream: Vec<u8> = (0..len).map(|n| n as u8).collect();
             let irs = Seq(irs);
-            let mut inbox = Inbox::new(irs, 3);
+            let mut inbox = Inbox::new(irs, 3, WINDOW);
             let mut have = vec![false; len];
             for (from, size) in cuts.into_iter().chain((0..len).step_by(50).map(|at| (at, 50))) {
                 let (from, to) = (from.min(len - 1), (from + size).min(len));
@@ -234,7 +242,7 @@ mod tests {
 
         #[test]
         fn bounded_and_calm(segments in prop::collection::vec((any::<u32>(), any::<u8>(), any::<bool>()), 0..500)) {
-            let mut inbox = Inbox::new(Seq(5), 14);
+            let mut inbox = Inbox::new(Seq(5), 14, WINDOW);
             let payload = [7; 256];
             for (seq, len, fin) in segments {
                 let payload = &payload[..usize::from(len)];
@@ -253,7 +261,7 @@ mod tests {
     #[test]
     fn a_full_inbox_prefers_what_comes_first() {
         let stream = [1; 1000];
-        let mut inbox = Inbox::new(Seq(0), 0);
+        let mut inbox = Inbox::new(Seq(0), 0, WINDOW);
         for at in 1..=KEPT_MAX {
             assert!(inbox.keep(arrival(&stream, Seq(0), 4 * at, 4 * at + 4)));
         }

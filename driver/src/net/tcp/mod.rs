@@ -202,7 +202,7 @@ impl Endpoint {
             wl2: iss,
             data: Vec::new(),
             fin: None,
-            inbox: Inbox::new(irs, 0),
+            inbox: Inbox::new(irs, 0, config.receive_window),
             own_mss: mss,
             mss,
             rcv_wscale,
@@ -502,7 +502,8 @@ impl Endpoint {
         self.mss = self.own_mss.min(theirs).max(MIN_MSS);
         self.scaled = syn.options.window_scale.is_some();
         self.snd_wscale = syn.options.window_scale.map_or(0, |shift| shift.min(14));
-        self.inbox = Inbox::new(syn.seq, if self.scaled { self.rcv_wscale } else { 0 });
+        let shift = if self.scaled { self.rcv_wscale } else { 0 };
+        self.inbox = Inbox::new(syn.seq, shift, self.config.receive_window);
         self.wnd = u32::from(syn.window);
         self.max_wnd = self.wnd;
         (self.wl1, self.wl2) = (syn.seq, self.iss);
@@ -517,7 +518,8 @@ impl Endpoint {
             window_scale: self.scaled.then_some(self.rcv_wscale),
             ..TcpOptions::default()
         };
-        out.push(Segment { options, window: inbox::WINDOW as u16, ..Segment::bare(flags, self.iss, ack) });
+        let window = self.inbox.first_window();
+        out.push(Segment { options, window, ..Segment::bare(flags, self.iss, ack) });
     }
 
     /// Behind everything that was ever to be sent.

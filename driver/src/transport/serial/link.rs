@@ -36,6 +36,9 @@ pub enum SerialError {
     Port(String),
 }
 
+/// Offset of the first doorbell page, and the size of one.
+const DOORBELLS: u32 = 0x1000;
+
 /// How long the host waits for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
@@ -76,6 +79,11 @@ impl Patience {
 enum Access {
     Read { offset: u32, ticket: u64 },
     Write { offset: u32, value: u32 },
+}
+
+/// Whether this is the first doorbell of a page, which carries an absolute index. Pages are larger than all doorbells together.
+fn is_index(offset: u32) -> bool {
+    offset >= DOORBELLS && offset.is_multiple_of(DOORBELLS)
 }
 
 /// What the link has seen.
@@ -226,7 +234,16 @@ impl Link {
 
     /// Write a register.
     pub fn write(&mut self, now: Nanos, offset: u32, value: u32) {
-        self.queue.push_back(Access::Write { offset, value });
+        let has_left = self.queue.len() <= usize::from(self.sent_at.is_some());
+        match self.queue.back_mut() {
+            // A newer index of the same queue says all that the older one says, which has not left yet.
+            Some(Access::Write { offset: of, value: old })
+                if *of == offset && is_index(offset) && !has_left =>
+            {
+                *old = value;
+            }
+            _ => self.queue.push_back(Access::Write { offset, value }),
+        }
         self.next_access(now);
     }
 
@@ -368,9 +385,9 @@ impl Link {
         }
         self.heard_at = now;
         self.polls_in_vain = 0;
-        // STATUS repeats a level, so that an interrupt that was told in a lost frame, or while software was busy, is told again.
-        let repeats = matches!(frame, FromDevice::Status);
-        self.interrupts |= irq && (repeats || !self.irq);
+        // A level: as long as it is high there is, or will be, something that software does not know. An event that comes while it is high
+        // makes no edge, but its own WRITE says so.
+        self.interrupts |= irq;
         self.irq = irq;
         match frame {
             FromDevice::Status => {}

@@ -225,11 +225,17 @@ fn channels_collect_the_events_of_armed_queues() {
     assert_eq!(channel.try_next(), None, "it was not armed");
     cq.arm(Notify::Solicited).unwrap();
     assert_eq!(world.fake.rung(Page::Cq(1), doorbell::cq::ARM), [1 << 17]);
+    cq.arm(Notify::Solicited).unwrap();
+    assert_eq!(world.fake.rung(Page::Cq(1), doorbell::cq::ARM), [1 << 17], "it is armed");
     world.fake.event(ready);
     world.fake.event(ready);
     world.fake.serve();
     assert_eq!(channel.try_next(), Some(cq.clone()));
     assert_eq!(channel.try_next(), None, "one event for one arm");
+    cq.arm(Notify::Solicited).unwrap();
+    cq.arm(Notify::Any).unwrap();
+    let rung = [1 << 17, 1 << 17, 1 << 16];
+    assert_eq!(world.fake.rung(Page::Cq(1), doorbell::cq::ARM), rung, "it has fired; it asks for more");
     assert_eq!(channel.wait(Some(5)).unwrap_err(), Error::TimedOut);
     assert_eq!(channel.wait(None).unwrap_err(), Error::Idle);
     assert_eq!(cq.wait(Some(9)).unwrap_err(), Error::TimedOut);

@@ -53,8 +53,15 @@ fn other_devices_are_refused() {
     };
     assert_eq!(with(regs::ID, u32::MAX), HwError::NotIronwarp(u32::MAX).into());
     assert_eq!(with(regs::VERSION, 0x0002_0000), HwError::Version(0x0002_0000).into());
-    for register in [regs::DOORBELLS, regs::LIMITS0, regs::CLOCK] {
-        let value = if register == regs::CLOCK { 0 } else { u32::MAX };
+    // Two segments do not fit the window.
+    let window = 1000 << 16 | 512;
+    for (register, value) in [
+        (regs::DOORBELLS, u32::MAX),
+        (regs::LIMITS0, u32::MAX),
+        (regs::CLOCK, 0),
+        (regs::LIMITS2, window),
+        (regs::LIMITS2, 60),
+    ] {
         assert!(matches!(with(register, value), Error::Hw(HwError::BadRegister { .. })), "{register:#x}");
     }
     let open = |config| Context::open(Fake::new(), config).map(drop).unwrap_err();

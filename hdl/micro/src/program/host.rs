@@ -82,12 +82,14 @@ fn registers(p: &mut Asm, sizes: &Sizes) {
     p.routine("registers", |p| {
         let limits0 = [sizes.log2_qps, sizes.log2_regions, sizes.log2_cqs, sizes.log2_srqs];
         let limits1 = [sizes.ird, sizes.ord, SGES_MAX as u8, INLINE_MAX as u8];
+        let limits2 = u32::from(sizes.mss) | u32::from(sizes.window) << 16;
         for (offset, value) in [
             (regs::ID, DEVICE_ID),
             (regs::VERSION, ABI_VERSION),
             (regs::FEATURES, sizes.features),
             (regs::LIMITS0, u32::from_le_bytes(limits0)),
             (regs::LIMITS1, u32::from_le_bytes(limits1)),
+            (regs::LIMITS2, limits2),
             (regs::CLOCK, sizes.clock_khz),
             (regs::TICK, sizes.clock_khz),
             (regs::TCPCFG, TCPCFG_RESET),

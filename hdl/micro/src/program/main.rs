@@ -360,7 +360,10 @@ fn reset(p: &mut Asm, sizes: &Sizes) {
         p.call("select");
         p.call("registers");
         // Frames that came before are of nobody now.
-        p.while_(bit(port::COND, cond::RXD), |p| p.call("rx_frame"));
+        p.while_(bit(port::COND, cond::RXD), |p| {
+            p.call("rx_frame");
+            p.mov(T0, port::DRAIN);
+        });
         clear(p, T1, t::COUNTERS.into(), 32);
         p.mov(port::WRITER, 4);
     });
