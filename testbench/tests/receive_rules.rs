@@ -174,6 +174,24 @@ fn a_sink_that_was_revoked_gets_nothing() {
     assert!(sink.read(0, &mut bytes) && bytes == [0; 8]);
 }
 
+/// A device may send the headers of a Write that is alone ahead of it, for what it expects. Each is on the wire as it was posted.
+#[test]
+fn inline_writes_one_by_one_are_what_was_posted() {
+    let mut scene = Scene::model();
+    let lens = [8, 8, 8, 7, 7, 32, 32, 32, 0, 8, 8];
+    for (n, len) in lens.into_iter().enumerate() {
+        let (bytes, signalled) = (pattern(len, n as u8), n % 3 != 1);
+        let to = 0x9_0000_0001 + n as u64;
+        let write = SendEntry { signalled, stag: 0x1234, to, ..SendEntry::new(Verb::Write) };
+        let index = scene.rig.post_send(QP, &SendEntry { payload: Payload::Inline(bytes.clone()), ..write });
+        let sent = segments(&scene.pump().1);
+        assert_eq!(sent, [(tagged(Opcode::Write, 0x1234, to, true), bytes)], "{n}");
+        let done: &[_] = if signalled { &[(index, Status::Ok)] } else { &[] };
+        assert_eq!(completed(&mut scene), done, "{n}");
+    }
+    assert_eq!(scene.errors(), []);
+}
+
 /// A device may read receive entries ahead and look at their memory; what counts is what is allowed when the message comes.
 #[test]
 fn a_receive_buffer_that_is_revoked_before_its_message_gets_nothing() {

@@ -10,7 +10,7 @@ pub const OSCILLATOR_HZ: u64 = 100_000_000;
 /// Dividers of the PLL: 100 MHz x (9 + 1) = 1 GHz in its own oscillator, / 2^5.
 const DIVF: u64 = 9;
 const DIVQ: u64 = 5;
-const _: () = assert!(OSCILLATOR_HZ * (DIVF + 1) >> DIVQ == CU_CLOCK_HZ);
+const _: () = assert!((OSCILLATOR_HZ * (DIVF + 1)) >> DIVQ == CU_CLOCK_HZ);
 // Limits of the part: 10..=133 MHz in, 533..=1066 MHz in the oscillator.
 const _: () =
     assert!(OSCILLATOR_HZ * (DIVF + 1) >= 533_000_000 && OSCILLATOR_HZ * (DIVF + 1) <= 1_066_000_000);
