@@ -659,10 +659,11 @@ impl<const P: usize, const M: usize, const T: usize, const I: usize, const N: us
             && self.wait_ok.val()
             && self.phase_ok.val();
         self.moves.next = !self.executes.val() || self.done.val();
+        // Also of a port that has no word: one of them goes on to its next when it is asked.
         self.port_take.next = self.executes.val()
             && (self.port_a.val() || self.port_b.val())
             && self.output_ok.val()
-            && self.phase_ok.val();
+            && (self.phase_ok.val() || !self.port_valid.val());
         self.out_port.next = self.field_d.val().get_bits::<4>(0);
         self.out_data.next = self.kept.val();
         self.out_valid.next =

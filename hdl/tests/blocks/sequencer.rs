@@ -150,9 +150,12 @@ fn run<const I: usize, const N: usize>(
     let mut filling: Option<(usize, usize)> = None;
     let mut last = None;
     let (mut acts, mut taken, mut done) = (Vec::new(), [0u32; 16], 0);
+    // As that of the walker's next packet: a port that has a word only when it has been asked for it.
+    let mut asked = false;
     bench.cycle(|u| u.reset.next = true, |_| ());
     let start = bench.cycles();
     while done < steps {
+        assert!(bench.cycles() - start < 1000 * steps as u64, "stuck after {done} instructions");
         let (valid, ready) = (random.below(8) >= stall, random.below(8) >= stall);
         let event = random.below(8) >= stall;
         let (here, next) = (random.below(8) >= stall, filling);
@@ -167,6 +170,7 @@ fn run<const I: usize, const N: usize>(
         // COND is always there; the others show their next word when they have one.
         let port = bench.block.port.val().get() as u8;
         let data = if port == 0 { u32::MAX } else { input(port, taken[usize::from(port)] + 1) };
+        let valid = valid && (port != 5 || asked || stall == 0);
         bench.fall(|u| {
             u.port_valid.next = valid || port == 0;
             u.port_data.next = FB::new(data.into());
@@ -191,6 +195,7 @@ fn run<const I: usize, const N: usize>(
             acts.push(Act::Ran(u.retired_pc.val().get() as u16));
             done += 1;
         }
+        asked = port == 5 && (asked || u.port_take.val()) && !u.retired.val();
         if u.port_take.val() && u.port_valid.val() {
             // Taken means executed.
             assert!(u.retired.val());
