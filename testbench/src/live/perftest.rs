@@ -155,7 +155,7 @@ pub fn serve(context: &Context, work: &Work) -> Result<End, String> {
         results += usize::from(message.len() == RESULT);
         talk.region.write(0, &message).map_err(|error| text(&error))?;
         talk.post(&SendRequest::send(0, talk.region.sge(0, message.len()).expect("inside")));
-        // The server closes first, when all is said.
+        // The server closes when all is said, that of ib_send_bw both connections.
         let over = match work.program {
             Program::Send => destinations == work.before() + 1,
             Program::Write | Program::Read => results > 0 && message.len() == DESTINATION,
@@ -163,6 +163,9 @@ pub fn serve(context: &Context, work: &Work) -> Result<End, String> {
         if over {
             let data = data.as_ref().ok_or("the end came without a second connection")?;
             data.qp.disconnect().map_err(|error| text(&error))?;
+            if work.program == Program::Send {
+                talk.qp.disconnect().map_err(|error| text(&error))?;
+            }
         }
     }
 }
