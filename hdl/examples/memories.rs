@@ -32,7 +32,7 @@ fn purpose(path: &str) -> &'static str {
         "sequencer.operands" => "M: globals, ports, 4 contexts of 64 words",
         "sequencer.tables" => "T: registers, regions, CQs, QP areas, send entries",
         "receive.ring.walk" => "receive ring, one copy",
-        "transmit.ring.ram" => "transmit ring",
+        "transmit.ring.high" | "transmit.ring.low" => "transmit ring, half of each word",
         "inbox" => "host requests, descriptors, walker packets, small reads",
         "outbox" => "writer commands, transmit commands",
         _ => "",
