@@ -22,7 +22,7 @@ mod tests {
     use super::super::run;
     use super::*;
 
-    /// Every comparison with every constant of five bits, on either side, as it was and as it becomes: no input tells them apart.
+    /// Every comparison with every constant of six bits, on either side, as it was and as it becomes: no input tells them apart.
     #[test]
     fn comparisons_stay_what_they_are() {
         let mut text = String::from("module gold(input [6:0] a, output [511:0] y);\n");
