@@ -124,7 +124,7 @@ pub struct Writer<const A: usize> {
 }
 
 impl<const A: usize> Writer<A> {
-    /// For the tags of a device of 4 QPs: see [`Tags`].
+    /// For the tags of a device of 4 QPs: see `Tags`.
     pub fn few_tags(mut self) -> Self {
         self.tags = Tags::few();
         self
