@@ -1,0 +1,222 @@
+//! Prediction: before the sequencer sleeps it says what it expects, and when it wakes up it catches up with what the gates have done
+//! (docs/microarchitecture.md section 9).
+//!
+//! What is expected is the simplest: the current connection is at rest, and either software posts one inline Write or Send, or the peer sends one Send that
+//! fills a segment. All conditions that do not depend on what comes are looked at here; the gates look at the rest.
+
+use super::buffer::RECEIVE;
+use super::cq;
+use super::event::{phase, words};
+use super::host::reg;
+use super::main::{stop, tag};
+use super::send::{PSH_ACK, header_words};
+use super::timers::{count, mask};
+use super::work::filled;
+use crate::asm::{Asm, Label, bit, eq, geu, gtu, ltu, nbit, ne};
+use crate::layout::c::*;
+use crate::layout::g::*;
+use crate::layout::port::{self, already, cond, predicted};
+use crate::layout::{Sizes, fa, fb, fc, fd, q, t};
+use ironwarp_proto::abi::event::ErrorCause;
+use ironwarp_proto::abi::regs::{self, Counter, ctrl};
+use ironwarp_proto::abi::send_entry::{INLINE_MAX, Opcode as Verb};
+use ironwarp_proto::ddp::UNTAGGED_LEN;
+use ironwarp_proto::mpa::fpdu::LENGTH_LEN;
+
+/// Word 0 of a signalled inline Write, without its index.
+const INLINE_WRITE: u32 = Verb::Write as u32 | 1 << 9 | 1 << 11;
+/// Bytes of a segment and of a ULPDU that are enough for every inline entry.
+const SEGMENT: u8 = 128;
+const ULPDU: u8 = (INLINE_MAX + UNTAGGED_LEN) as u8;
+/// Length field, pad and CRC at most.
+const AROUND: u8 = LENGTH_LEN as u8 + 3 + 4;
+
+/// Define the routines.
+pub fn define(p: &mut Asm, sizes: &Sizes) {
+    p.routine("expect", |p| expect(p, sizes));
+}
+
+/// The sequencer is about to sleep: say what is expected of the current QP, if that can be said.
+fn expect(p: &mut Asm, sizes: &Sizes) {
+    p.and(T0, port::COND, 1 << cond::RXD | 1 << cond::HOST);
+    p.ret_if(ne(T0, 0));
+    p.ret_if(ne(STATE, 2));
+    const { assert!(ctrl::NO_PREDICTION == 1 << 3) };
+    p.ldt(T0, ZERO, reg(regs::CTRL));
+    p.ret_if(bit(T0, 3));
+    // At rest: everything sent is acknowledged, nothing is begun in either direction, nothing waits.
+    let unusual = [fa::STREAM, fa::MARKERS_TX, fa::MARKERS_RX, fa::HOLD, fa::KEEP_PROBE];
+    p.and(T0, FA, unusual.into_iter().map(mask).sum::<u8>());
+    p.or(T0, T0, FB);
+    let losing = [fc::PERSIST, fc::RESEND_ONE, fc::RESENT, fc::PROBING, fc::PROBE];
+    p.and(T1, FC, losing.into_iter().map(mask).sum::<u8>());
+    p.or(T0, T0, T1);
+    let stopping = [fd::RECOVERING, fd::STOPPED, fd::TERMINATING, fd::POISONED, fd::OPEN];
+    p.and(T1, FD, stopping.into_iter().map(mask).sum::<u8>());
+    p.or(T0, T0, T1);
+    p.or(T0, T0, MSG);
+    p.or(T0, T0, STAGED);
+    for word in [SND_UNA, SND_NXT, END] {
+        p.xor(T1, word, SND_MAX);
+        p.or(T0, T0, T1);
+    }
+    filled(p, T1, WORKS);
+    p.or(T0, T0, T1);
+    p.shr(T1, SQ, 16);
+    p.xor(T1, T1, SQ);
+    p.loh(T1, T1);
+    p.or(T0, T0, T1);
+    p.shr(T1, IRRQ, 8);
+    p.shr(T2, IRRQ, 16);
+    p.xor(T1, T1, T2);
+    p.and(T1, T1, 0xff);
+    p.or(T0, T0, T1);
+    p.ret_if(ne(T0, 0));
+
+    let receive = p.label();
+    send_script(p, receive);
+    p.bind(receive);
+    // Something may have come meanwhile.
+    p.and(T0, port::COND, 1 << cond::RXD | 1 << cond::HOST);
+    p.ret_if(ne(T0, 0));
+    receive_script(p, sizes);
+}
+
+/// One inline Write or Send is posted: the table in `hdl/src/predict/send.rs`.
+fn send_script(p: &mut Asm, no: Label) {
+    const TO: crate::isa::Word = port::EXPECT_SEND;
+    p.goto_if(ltu(SND_WND, MSS), no);
+    p.goto_if(ltu(CWND, MSS), no);
+    p.goto_if(ltu(MSS, SEGMENT), no);
+    p.goto_if(ltu(MULPDU, ULPDU), no);
+    // The entry.
+    p.ldt(T8, TQ, 4);
+    p.mov(T10, 1);
+    p.shl(T10, T10, T8);
+    p.sub(T10, T10, 1);
+    p.and(T10, T10, SQ);
+    p.shl(T10, T10, 6);
+    p.ldt(T8, TQ, 6);
+    p.ldt(T9, TQ, 7);
+    p.mov(TO, 16);
+    p.add(TO, T8, T10);
+    p.adc(TO, T9, 0);
+    // BEGIN without markers; every byte counts.
+    p.and(T8, FA, mask(fa::CRC));
+    p.shl(T8, T8, 7 - fa::CRC);
+    p.or(T8, T8, super::send::engine::BEGIN);
+    p.pack(TO, QPN, T8);
+    p.mov(TO, 0);
+    p.ldi(TO, 0xffff_0000);
+    p.mov(A0, SND_MAX);
+    p.mov(A1, 0);
+    p.mov(A2, PSH_ACK);
+    header_words(p, TO);
+    p.bswap(TO, TXMSN0);
+    // The doorbell: the first word of the QP's page.
+    p.add(T8, QPN, 1);
+    p.shl(TO, T8, 12);
+    p.ldi(T8, INLINE_WRITE);
+    p.pack(TO, SQ, T8);
+}
+
+/// A Send of one segment comes: the table in `hdl/src/predict/receive.rs`.
+fn receive_script(p: &mut Asm, sizes: &Sizes) {
+    const TO: crate::isa::Word = port::EXPECT_RECEIVE;
+    // The receive entry was read, is one piece, and its memory was looked at.
+    p.ret_if(nbit(FD, fd::AHEAD));
+    p.ret_if(bit(FA, fa::USE_SRQ));
+    p.or(T8, QPN, 0x80);
+    p.pack(T8, T8, OPEN_INDEX);
+    p.ldt(T9, ZERO, t::SINK);
+    p.ret_if(ne(T8, T9));
+    // Neither longer than the window, nor than the buffer.
+    p.sub(T0, RCV_ADV, RCV_NXT);
+    p.ret_if(bit(T0, 31));
+    p.ret_if(ltu(T0, SEGMENT));
+    p.sub(T0, T0, AROUND);
+    p.ldi(T1, 0xffff - u32::from(AROUND));
+    p.if_(gtu(T0, T1), |p| p.mov(T0, T1));
+    p.sub(T1, T0, UNTAGGED_LEN as u8);
+    p.if_(ltu(OPEN_ROOM, T1), |p| p.add(T0, OPEN_ROOM, UNTAGGED_LEN as u8));
+    // Its completion: room in the queue.
+    p.ldt(A0, TQ, q::CONTEXT + 1);
+    p.shr(A0, A0, 16);
+    cq::find(p, sizes);
+    p.ldt(T11, T8, cq::SIZE);
+    p.ret_if(eq(T11, 0));
+    p.ldt(T12, T8, cq::FLAGS);
+    p.ret_if(bit(T12, cq::BROKEN));
+    p.ldt(T9, T8, cq::PRODUCER);
+    p.ldt(T10, T8, cq::CONSUMER);
+    p.sub(T13, T9, T10);
+    p.loh(T13, T13);
+    p.ret_if(geu(T13, T11));
+
+    for word in 0..3 {
+        p.ldt(TO, TQ, q::TUPLE + word);
+    }
+    p.mov(TO, RCV_NXT);
+    p.mov(TO, SND_MAX);
+    p.bswap(TO, MSN0);
+    p.and(T1, FA, mask(fa::CRC));
+    p.shl(T1, T1, 16 - fa::CRC);
+    p.or(TO, T0, T1);
+    p.pack(TO, QPN, 5);
+    p.mov(TO, 1);
+    p.mov(TO, 0);
+    p.ldt(TO, ZERO, t::SINK + 1);
+    p.ldt(TO, ZERO, t::SINK + 2);
+    p.ldi(T14, 1 << tag::CQ);
+    p.or(T14, T14, A0);
+    p.pack(TO, T14, 5);
+    p.ldi(TO, words(8));
+    p.sub(T13, T11, 1);
+    p.and(T13, T13, T9);
+    p.shl(T13, T13, 5);
+    p.ldt(T10, T8, 0);
+    p.ldt(T14, T8, 1);
+    p.add(TO, T10, T13);
+    p.adc(TO, T14, 0);
+    p.mov(T13, RECEIVE as u8);
+    p.pack(TO, T13, QPN);
+    p.mov(TO, 0);
+    p.mov(TO, OPEN_INDEX);
+    for _ in 3..7 {
+        p.mov(TO, 0);
+    }
+    p.mov(T13, 0);
+    phase(p, T13, T9, T11);
+    p.mov(TO, T13);
+}
+
+/// What was expected has come, and the gates have done it: T0 = what PREDICTED says, not 0. Nothing else has happened to the QP since.
+pub(super) fn catch_up(p: &mut Asm) {
+    let (placed, differs, end) = (p.label(), p.label(), p.label());
+    p.goto_if(nbit(T0, predicted::SENT), placed);
+    p.shr(H0, T0, 8);
+    p.shr(A0, SQ, 16);
+    p.add(A0, A0, 1);
+    p.call("post_send");
+    p.mov(port::ALREADY, already::SENT);
+    p.call("transmit");
+    p.mov(port::ALREADY, already::NOTHING);
+    p.goto_if(eq(R0, 0), differs);
+    p.goto_if(ne(TX1, H0), differs);
+    count(p, Counter::TxFrames as u8);
+    p.goto_if(bit(R0, 1), end);
+    p.call("wake");
+    p.goto(end);
+    // Software has changed the entry behind its doorbell: the peer has got what can never be sent again.
+    p.bind(differs);
+    stop(p, ErrorCause::Fatal);
+    p.goto(end);
+
+    p.bind(placed);
+    p.call("rx_frame");
+    p.mov(port::ALREADY, already::WRITTEN);
+    p.call("walk_packet");
+    p.mov(port::ALREADY, already::NOTHING);
+    p.bind(end);
+    const { assert!(predicted::PLACED == 1 && predicted::COMPLETED == 2 && fb::READY == 0) };
+}
