@@ -23,6 +23,9 @@ pub struct DmaFault {
 
 /// Host memory as the device sees it. An access succeeds or fails as a whole.
 ///
+/// A device may read the whole aligned 32-bit words in which the bytes that it needs are, so memory begins and ends with a word. It
+/// writes single bytes.
+///
 /// Writes of one device become visible in the order in which they are made.
 pub trait Dma: Send + Sync {
     /// Fill `buf` from device address `addr`.

@@ -111,10 +111,10 @@ impl Engine {
         !matches!(self, Engine::Model | Engine::Micro | Engine::Timed)
     }
 
-    /// The engine to use where the peers' time is real: the RTL's clock is then as fast as this machine runs it, and the device has
-    /// no time of its own that falls behind.
+    /// The engine to use where time is not the device's: where the peers' is real, or where a test sets it by hand. The RTL's clock is
+    /// then as fast as the caller wants, and the device has no time of its own that falls behind.
     #[must_use]
-    pub fn in_real_time(self) -> Self {
+    pub fn settled(self) -> Self {
         match self {
             Engine::Rtl => Engine::RtlSettled,
             Engine::RtlVerilated => Engine::RtlVerilatedSettled,

@@ -78,14 +78,15 @@ fn buffer(memory: &HostMemory, len: usize) -> DmaBuffer {
 }
 
 impl Rig {
-    /// The device under test, brought up: the golden model, or what `IRONWARP_ENGINE` names, of the size that `IRONWARP_CONFIG` names.
+    /// The device under test, brought up: the golden model, or what `IRONWARP_ENGINE` names, [settled](Engine::settled) since the rig
+    /// is its clock, of the size that `IRONWARP_CONFIG` names.
     pub fn device() -> Self {
         Self::sized(&Size::from_env().expect("known size").device())
     }
 
     /// One of this size.
     pub fn sized(config: &ModelConfig) -> Self {
-        let engine = Engine::from_env().expect("known engine");
+        let engine = Engine::from_env().expect("known engine").settled();
         Self::new(|dma| engine.device(config, dma).expect("device under test"))
     }
 

@@ -77,8 +77,11 @@ impl std::fmt::Debug for DmaBuffer {
 
 /// Alignment of every block, so that base addresses suit any ring.
 const ALIGN: usize = 4096;
+/// Devices read whole words of so many bytes.
+const WORD: usize = 4;
 
-/// Host memory of a device that reaches it through this process: blocks at device addresses with unmapped gaps between them.
+/// Host memory of a device that reaches it through this process: blocks at device addresses with unmapped gaps between them. A block
+/// can be read to the end of its last 32-bit word, which is zero there, and written to its last byte.
 pub struct HostMemory {
     map: RwLock<Map>,
 }
@@ -90,6 +93,7 @@ struct Map {
 
 struct Block {
     addr: u64,
+    /// Whole words.
     bytes: Mutex<Box<[u8]>>,
     len: usize,
 }
@@ -120,10 +124,11 @@ impl HostMemory {
             return Err(TransportError::NoMemory { len, reason: "length must be at least 1".into() });
         }
         let mut bytes = Vec::new();
+        let words = len.saturating_add(WORD - 1) / WORD * WORD;
         bytes
-            .try_reserve_exact(len)
+            .try_reserve_exact(words)
             .map_err(|error| TransportError::NoMemory { len, reason: error.to_string() })?;
-        bytes.resize(len, 0);
+        bytes.resize(words, 0);
         let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
         let Map { space, blocks } = &mut *map;
         blocks.retain(|addr, block| {
@@ -144,25 +149,26 @@ impl HostMemory {
         Ok(DmaBuffer::new(block))
     }
 
-    fn find(&self, addr: u64, len: usize) -> Result<(Arc<Block>, usize), DmaFault> {
+    /// The block in which `len` bytes at `addr` are, and where; blocks end at a multiple of `unit`.
+    fn find(&self, addr: u64, len: usize, unit: usize) -> Result<(Arc<Block>, usize), DmaFault> {
         let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
         let fault = DmaFault { addr, len };
         let (_, block) = map.blocks.range((Unbounded, Included(addr))).next_back().ok_or(fault)?;
         let block = block.upgrade().ok_or(fault)?;
         let offset = usize::try_from(addr - block.addr).map_err(|_| fault)?;
-        let inside = offset.checked_add(len).is_some_and(|end| end <= block.len);
+        let inside = offset.checked_add(len).is_some_and(|end| end <= block.len.next_multiple_of(unit));
         if inside { Ok((block, offset)) } else { Err(fault) }
     }
 }
 
 impl Dma for HostMemory {
     fn read(&self, addr: u64, buf: &mut [u8]) -> Result<(), DmaFault> {
-        let (block, offset) = self.find(addr, buf.len())?;
+        let (block, offset) = self.find(addr, buf.len(), WORD)?;
         DmaMemory::read(&*block, offset, buf);
         Ok(())
     }
     fn write(&self, addr: u64, data: &[u8]) -> Result<(), DmaFault> {
-        let (block, offset) = self.find(addr, data.len())?;
+        let (block, offset) = self.find(addr, data.len(), 1)?;
         DmaMemory::write(&*block, offset, data);
         Ok(())
     }
@@ -198,6 +204,20 @@ mod tests {
         assert!(a.read(10, &mut out));
         assert_eq!(out, [1, 2, 3]);
         assert!(!a.read(98, &mut out) && !a.write(usize::MAX, &[0]));
+    }
+
+    #[test]
+    fn the_last_word_is_read_whole_and_written_to_its_end() {
+        let memory = HostMemory::new();
+        let block = memory.alloc(5).unwrap();
+        assert!(block.write(0, &[1, 2, 3, 4, 5]));
+        let mut words = [9; 8];
+        memory.read(block.addr(), &mut words).unwrap();
+        assert_eq!(words, [1, 2, 3, 4, 5, 0, 0, 0]);
+        let mut more = [0; 9];
+        assert_eq!(memory.read(block.addr(), &mut more), Err(DmaFault { addr: block.addr(), len: 9 }));
+        assert_eq!(memory.write(block.addr(), &[0; 6]), Err(DmaFault { addr: block.addr(), len: 6 }));
+        assert_eq!(block.len(), 5);
     }
 
     #[test]

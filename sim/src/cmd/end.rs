@@ -81,6 +81,6 @@ impl EndOptions {
     /// What is played where, for reports.
     pub fn engine(&self, device: &DeviceOptions, run: &RunOptions) -> Result<String, CommandError> {
         let name: DeviceName = device.one()?;
-        Ok(if name.is_simulated() { run.engine.in_real_time().name().into() } else { name.to_string() })
+        Ok(if name.is_simulated() { run.engine.settled().name().into() } else { name.to_string() })
     }
 }

@@ -45,7 +45,7 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     for (path, name) in [(Some(&args.socket), "left"), (args.peer.as_ref(), "right")] {
         let Some(path) = path else { continue };
         host.add(path, name, |memory| {
-            Ok::<_, CommandError>(args.engine.in_real_time().device(&args.config.device(), memory)?)
+            Ok::<_, CommandError>(args.engine.settled().device(&args.config.device(), memory)?)
         })?;
         println!("{name}: vfio-user:{}", path.display());
     }

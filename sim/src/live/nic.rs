@@ -31,7 +31,7 @@ impl Nic {
         Self { device, port, start: Instant::now(), capture: None }
     }
 
-    /// A device of `engine` (as it is [in real time](Engine::in_real_time)) with this configuration on its Ethernet that reaches its
+    /// A device of `engine` ([settled](Engine::settled)) with this configuration on its Ethernet that reaches its
     /// driver's memory through `dma`; frames are recorded at `pcap`.
     pub fn open(
         ether: &Ether,
@@ -40,7 +40,7 @@ impl Nic {
         pcap: Option<&Path>,
         dma: Arc<dyn Dma>,
     ) -> Result<Self, CommandError> {
-        let device = engine.in_real_time().device(config, dma)?;
+        let device = engine.settled().device(config, dma)?;
         let mut nic = Self::new(device, Port::open(ether)?);
         if let Some(path) = pcap {
             nic.capture(PcapWriter::create(path)?);

@@ -89,7 +89,7 @@ impl ReadChannel {
         let Some(burst) = self.bursts.front_mut().filter(|burst| burst.due <= now) else { return pins };
         if burst.data.is_none() {
             let mut data = vec![0; burst.words * 4];
-            burst.failed = dma.read(burst.address, &mut data).is_err() && !whole_words(burst, dma, &mut data);
+            burst.failed = dma.read(burst.address, &mut data).is_err();
             burst.data = Some(data);
         }
         let at = burst.at * 4;
@@ -123,29 +123,6 @@ impl ReadChannel {
     pub fn is_idle(&self) -> bool {
         self.bursts.is_empty()
     }
-}
-
-/// The device reads whole words, and memory may begin or end inside the first or last: it is then read byte by byte there.
-/// `false` if a word is not there at all.
-fn whole_words(burst: &Burst, dma: &dyn Dma, data: &mut [u8]) -> bool {
-    let last = burst.words - 1;
-    for (word, bytes) in data.chunks_exact_mut(4).enumerate() {
-        let address = burst.address.wrapping_add(4 * word as u64);
-        if dma.read(address, bytes).is_ok() {
-            continue;
-        }
-        if word != 0 && word != last {
-            return false;
-        }
-        let mut any = false;
-        for (byte, at) in bytes.iter_mut().zip(0..) {
-            any |= dma.read(address.wrapping_add(at), std::slice::from_mut(byte)).is_ok();
-        }
-        if !any {
-            return false;
-        }
-    }
-    true
 }
 
 /// The write channel. What a burst writes is there when it is answered, at the latest moment that the rules allow.
@@ -221,4 +198,90 @@ fn store(address: u64, burst: &[(u32, u8)], dma: &dyn Dma) -> bool {
         good &= dma.write(at, &bytes).is_ok();
     }
     good
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ironwarp_driver::transport::HostMemory;
+    use ironwarp_proto::pins::DmaFault;
+    use std::sync::Mutex;
+
+    const AT_ONCE: DmaTiming = DmaTiming { latency: 0, jitter: 0, seed: 0 };
+
+    /// Refuses one access, once, and lets all others through.
+    struct Once(Mutex<usize>);
+
+    impl Once {
+        /// Refuse the one behind `count`.
+        fn after(count: usize) -> Self {
+            Self(Mutex::new(count))
+        }
+        fn judge(&self, addr: u64, len: usize) -> Result<(), DmaFault> {
+            let mut left = self.0.lock().unwrap();
+            let refused = *left == 0;
+            *left = left.wrapping_sub(1);
+            if refused { Err(DmaFault { addr, len }) } else { Ok(()) }
+        }
+    }
+
+    impl Dma for Once {
+        fn read(&self, addr: u64, buf: &mut [u8]) -> Result<(), DmaFault> {
+            self.judge(addr, buf.len())
+        }
+        fn write(&self, addr: u64, data: &[u8]) -> Result<(), DmaFault> {
+            self.judge(addr, data.len())
+        }
+    }
+
+    /// The words of bursts of `words` words at these addresses, and whether each is in error.
+    fn read(dma: &dyn Dma, addresses: &[u64], words: u16) -> Vec<(u32, bool)> {
+        let mut channel = ReadChannel::new(AT_ONCE, 0);
+        let mut commands = addresses.iter().copied();
+        let mut out = ReadOut { ready: true, request: true, words, address: commands.next().unwrap() };
+        let mut found = Vec::new();
+        for now in 0..100 {
+            let pins = channel.drive(now, dma);
+            channel.take(now, &pins, &out);
+            if pins.accept && out.request {
+                out.address = commands.next().unwrap_or_else(|| {
+                    out.request = false;
+                    0
+                });
+            }
+            if pins.valid {
+                found.push((pins.data, pins.error));
+            }
+        }
+        assert!(channel.is_idle());
+        found
+    }
+
+    #[test]
+    fn a_burst_that_is_refused_once_has_failed() {
+        for refused in 0..3 {
+            let found = read(&Once::after(refused), &[0, 100, 200], 3);
+            let expected: Vec<_> = (0..9).map(|word| (0, word / 3 == refused)).collect();
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn memory_is_read_to_the_end_of_its_last_word() {
+        let memory = HostMemory::new();
+        let block = memory.alloc(5).unwrap();
+        assert!(block.write(0, &[1, 2, 3, 4, 5]));
+        assert_eq!(read(&*memory, &[block.addr()], 2), [(0x0403_0201, false), (5, false)]);
+        assert!(read(&*memory, &[block.addr()], 3).iter().all(|(_, error)| *error));
+    }
+
+    #[test]
+    fn a_write_fails_if_one_of_its_runs_does() {
+        // Two runs of bytes.
+        let words = [(0x0403_0201, 0b0011), (0x0807_0605, 0b1100)];
+        assert!(store(0, &words, &Once::after(2)));
+        for refused in 0..2 {
+            assert!(!store(0, &words, &Once::after(refused)));
+        }
+    }
 }

@@ -436,23 +436,11 @@ impl Link {
         tracing::warn!("the board wants to {what} memory that is not registered: {fault}");
     }
 
-    /// Memory may begin or end inside the first or last word; what is not there of these reads zero.
     fn read_memory(&mut self, address: u32, words: usize) -> ToDevice {
         let mut bytes = vec![0; 4 * words];
         if let Err(fault) = self.dma.read(address.into(), &mut bytes) {
-            for (at, word) in (u64::from(address)..).step_by(4).zip(bytes.chunks_exact_mut(4)) {
-                if self.dma.read(at, word).is_ok() {
-                    continue;
-                }
-                let mut there = false;
-                for (at, byte) in (at..).zip(word) {
-                    there |= self.dma.read(at, std::slice::from_mut(byte)).is_ok();
-                }
-                if !there {
-                    self.refuse(fault, "read");
-                    return ToDevice::ReadFailed;
-                }
-            }
+            self.refuse(fault, "read");
+            return ToDevice::ReadFailed;
         }
         ToDevice::Data(
             bytes

@@ -76,7 +76,7 @@ fn station(
     let start =
         |spec| Server::start(&host.context, spec).map_err(|error| CommandError::Failed(error.to_string()));
     let mut servers = args.services.iter().map(start).collect::<Result<Vec<_>, _>>()?;
-    println!("nic: {} {ip} on {ether}, engine {}", args.ether.mac, args.run.engine.in_real_time().name());
+    println!("nic: {} {ip} on {ether}, engine {}", args.ether.mac, args.run.engine.settled().name());
     io::stdout().flush()?;
     let mut read_counters = 0;
     while !stop.is_raised() {
@@ -110,11 +110,7 @@ fn function(
     endpoint: Option<&StatsSocket>,
 ) -> Result<(), CommandError> {
     let mut served = Served::open(ether, &args.run, socket)?;
-    println!(
-        "nic: vfio-user:{} on {ether}, engine {}",
-        socket.display(),
-        args.run.engine.in_real_time().name()
-    );
+    println!("nic: vfio-user:{} on {ether}, engine {}", socket.display(), args.run.engine.settled().name());
     io::stdout().flush()?;
     while !stop.is_raised() {
         let now = served.nic().now();

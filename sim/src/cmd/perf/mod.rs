@@ -2,6 +2,7 @@
 
 mod device;
 mod remote;
+mod rest;
 mod rtl;
 
 use super::end::EndOptions;
@@ -233,9 +234,15 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     bench.verify()?;
     let after = lab.watches.each_ref().map(|watch| watch.meter.as_ref().clone());
     let engine_here = !lab.is_live();
-    let profiles = (engine_here && args.run.engine.is_rtl())
+    let mut profiles = (engine_here && args.run.engine.is_rtl())
         .then(|| lab.watches.each_ref().map(|watch| rtl::Report::new(watch, args.profile)));
     let retransmissions = retransmissions(&lab)? - before;
+    if let Some(profiles) = &mut profiles {
+        bench.send_at_rest(&lab)?;
+        for (profile, watch) in profiles.iter_mut().zip(&lab.watches) {
+            profile.add_rest(watch, args.profile);
+        }
+    }
     lab.world().finish_capture()?;
     let directions = 1 + u64::from(args.bidir);
     let messages = args.iterations * u64::from(args.qps) * directions;
@@ -336,6 +343,7 @@ impl Side {
         (0..count).try_for_each(|_| self.post_receive(place, size))
     }
 
+    /// Message `wr_id`, signalled.
     fn request(&self, args: &Args, size: u32, wr_id: u64, peer: &Peer) -> Result<SendRequest, CommandError> {
         let (source, sink) = (0, slot(size));
         let sge = |offset| self.region.sge(offset, size as usize);
@@ -347,23 +355,21 @@ impl Side {
             self.region.read(source, &mut bytes)?;
             Ok(Data::inline(&bytes))
         };
-        let request = match args.op {
+        Ok(match args.op {
             Operation::Write => SendRequest::write(wr_id, payload()?, peer.sink),
             Operation::Send => SendRequest::send(wr_id, payload()?),
             Operation::Read => SendRequest::read(wr_id, sge(sink)?, peer.source),
             Operation::Atomic | Operation::Device => {
                 SendRequest::fetch_add(wr_id, sge(sink)?, peer.source, 1)
             }
-        };
-        let number = wr_id + 1;
-        let signalled = number == args.iterations || number.is_multiple_of(args.signal_every().into());
-        Ok(if signalled { request } else { request.unsignalled() })
+        })
     }
 
     /// Post what may be outstanding; whether everything is done.
     fn send_more(&mut self, args: &Args, size: u32, peer: &Peer) -> Result<bool, CommandError> {
         let (total, depth) = (args.iterations, u64::from(args.depth));
-        let list = u64::from(args.post_list());
+        let (list, every) = (u64::from(args.post_list()), u64::from(args.signal_every()));
+        let is_signalled = |number: u64| number == total || number.is_multiple_of(every);
         for place in 0..self.qps.len() {
             loop {
                 let first = self.posted[place];
@@ -372,8 +378,11 @@ impl Side {
                     break;
                 }
                 let requests = (first..end)
-                    .map(|id| self.request(args, size, id, peer))
-                    .collect::<Result<Vec<_>, _>>()?;
+                    .map(|id| {
+                        let request = self.request(args, size, id, peer)?;
+                        Ok(if is_signalled(id + 1) { request } else { request.unsignalled() })
+                    })
+                    .collect::<Result<Vec<_>, CommandError>>()?;
                 self.qps[place].post_send_many(&requests).map_err(|partial| partial.error)?;
                 self.posted[place] = end;
             }
@@ -446,25 +455,42 @@ impl Bench<'_> {
         Ok(())
     }
 
+    /// Hosts that send: the first so many.
+    fn senders(&self) -> usize {
+        1 + usize::from(self.args.bidir)
+    }
+
+    /// For each host, the other one's memory.
+    fn peers(&self) -> Result<[Peer; 2], CommandError> {
+        let peer =
+            |node: usize| Ok::<_, CommandError>(Peer::new(self.sides[node].region.remote(0)?, self.size));
+        Ok([peer(1)?, peer(0)?])
+    }
+
     fn transfer(&mut self, lab: &Lab) -> Result<(), CommandError> {
-        let senders = 1 + usize::from(self.args.bidir);
-        let mut peers = Vec::new();
-        for side in self.sides.iter().rev() {
-            peers.push(Peer::new(side.region.remote(0)?, self.size));
-        }
+        let (args, size, peers) = (self.args, self.size, self.peers()?);
+        let senders = self.senders();
+        self.until(lab, |sides| {
+            let mut finished = true;
+            for (side, peer) in sides.iter_mut().zip(&peers).take(senders) {
+                finished &= side.send_more(args, size, peer)?;
+            }
+            Ok(finished)
+        })
+    }
+
+    /// Take what completes, and let time pass, until the sides are `finished`.
+    fn until(
+        &mut self,
+        lab: &Lab,
+        mut finished: impl FnMut(&mut [Side; 2]) -> Result<bool, CommandError>,
+    ) -> Result<(), CommandError> {
         let mut moved = lab.hosts[0].now();
         loop {
-            // Receivers come first: a sender never finds fewer buffers than it has messages outstanding.
-            for side in self.sides.iter_mut().rev() {
-                if side.reap(self.size)? {
-                    moved = lab.hosts[0].now();
-                }
+            if self.reap()? {
+                moved = lab.hosts[0].now();
             }
-            let mut finished = true;
-            for (side, peer) in self.sides.iter_mut().zip(&peers).take(senders) {
-                finished &= side.send_more(self.args, self.size, peer)?;
-            }
-            if finished {
+            if finished(&mut self.sides)? {
                 return Ok(());
             }
             if lab.wait(moved, &[&self.sides[0].cq, &self.sides[1].cq])? == Wait::Idle {
@@ -475,9 +501,19 @@ impl Bench<'_> {
         }
     }
 
+    /// Take what has completed; whether anything has. Receivers come first: a sender never finds fewer buffers than it has
+    /// messages outstanding.
+    fn reap(&mut self) -> Result<bool, CommandError> {
+        let mut reaped = false;
+        for side in self.sides.iter_mut().rev() {
+            reaped |= side.reap(self.size)?;
+        }
+        Ok(reaped)
+    }
+
     /// The last message of each direction arrived as it was sent.
     fn verify(&self) -> Result<(), CommandError> {
-        for me in 0..1 + usize::from(self.args.bidir) {
+        for me in 0..self.senders() {
             let peer = 1 - me;
             match self.args.op {
                 Operation::Write | Operation::Send => self.sides[peer].verify(self.size, me)?,

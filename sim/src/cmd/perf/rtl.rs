@@ -14,6 +14,10 @@ pub fn start(watch: &Watch) {
     *watch.profile.lock().unwrap_or_else(PoisonError::into_inner) = Profile::default();
 }
 
+fn seen(watch: &Watch) -> Profile {
+    watch.profile.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
 /// A stream's share of the cycles.
 #[derive(Debug, Serialize)]
 struct Stream {
@@ -41,6 +45,44 @@ impl Cycles {
     }
 }
 
+/// How long a device takes for what it was asked or told.
+#[derive(Debug, Serialize)]
+struct Latencies {
+    /// Doorbell of a send queue to first word of the next frame.
+    doorbell_to_wire: Option<Cycles>,
+    /// Last word of a frame to last word of the next completion (of a message that is not itself 32 bytes long).
+    frame_to_completion: Option<Cycles>,
+}
+
+impl Latencies {
+    fn new(profile: &Profile, details: bool) -> Self {
+        Self {
+            doorbell_to_wire: Cycles::new(&profile.doorbell_to_wire, details),
+            frame_to_completion: Cycles::new(&profile.frame_to_completion, details),
+        }
+    }
+
+    /// As text; `when` they were measured.
+    fn print(&self, when: &str) {
+        let latencies = [
+            ("doorbell to first word on the wire", &self.doorbell_to_wire),
+            ("last word received to completion", &self.frame_to_completion),
+        ];
+        for (what, cycles) in latencies {
+            if let Some(Cycles { samples, least, median, most, steps }) = cycles {
+                let what = format!("{what}, {when}");
+                println!(
+                    "        {what:<46} {least} / {median} / {most} cycles (least, median, most of {samples}), host memory's left out"
+                );
+                if !steps.is_empty() {
+                    let steps: Vec<_> = steps.iter().map(|(who, cycles)| format!("{who} {cycles}")).collect();
+                    println!("          the last one: {}", steps.join(", "));
+                }
+            }
+        }
+    }
+}
+
 /// One device.
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -49,10 +91,11 @@ pub struct Report {
     instructions: u64,
     /// Cycles in which the sequencer had something to do.
     sequencer_busy: u64,
-    /// Doorbell of a send queue to first word of the next frame; of one message with `--depth 1`.
-    doorbell_to_wire: Option<Cycles>,
-    /// Last word of a frame to last word of the next completion (of a message that is not itself 32 bytes long).
-    frame_to_completion: Option<Cycles>,
+    /// During the transfer: the device may still be busy with the message before.
+    #[serde(flatten)]
+    under_load: Latencies,
+    /// Of single messages, with everything at rest before each.
+    at_rest: Option<Latencies>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     streams: BTreeMap<&'static str, Stream>,
     /// Cycles of each routine.
@@ -63,7 +106,7 @@ pub struct Report {
 impl Report {
     /// What was seen since [`start`]; with `details` of streams and routines.
     pub fn new(watch: &Watch, details: bool) -> Self {
-        let profile = watch.profile.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let profile = seen(watch);
         let share = |cycles: u64| cycles as f64 / profile.cycles.max(1) as f64;
         let streams = FLOWS
             .iter()
@@ -74,11 +117,16 @@ impl Report {
             simulated_cycles: profile.cycles,
             instructions: profile.instructions,
             sequencer_busy: profile.cycles - profile.waiting,
-            doorbell_to_wire: Cycles::new(&profile.doorbell_to_wire, details),
-            frame_to_completion: Cycles::new(&profile.frame_to_completion, details),
+            under_load: Latencies::new(&profile, details),
+            at_rest: None,
             streams: streams.collect(),
             routines: if details { profile.routines } else { BTreeMap::new() },
         }
+    }
+
+    /// What was seen since [`start`] was of single messages at rest.
+    pub fn add_rest(&mut self, watch: &Watch, details: bool) {
+        self.at_rest = Some(Latencies::new(&seen(watch), details));
     }
 
     /// Cycles simulated.
@@ -93,20 +141,9 @@ impl Report {
             self.simulated_cycles as f64 / messages as f64,
             self.sequencer_busy as f64 / messages as f64
         );
-        let latencies = [
-            ("doorbell to first word on the wire", &self.doorbell_to_wire),
-            ("last word received to completion", &self.frame_to_completion),
-        ];
-        for (what, cycles) in latencies {
-            if let Some(Cycles { samples, least, median, most, steps }) = cycles {
-                println!(
-                    "        {what:<36} {least} / {median} / {most} cycles (least, median, most of {samples}), host memory's left out"
-                );
-                if !steps.is_empty() {
-                    let steps: Vec<_> = steps.iter().map(|(who, cycles)| format!("{who} {cycles}")).collect();
-                    println!("          the last one: {}", steps.join(", "));
-                }
-            }
+        self.under_load.print("under load");
+        if let Some(at_rest) = &self.at_rest {
+            at_rest.print("at rest");
         }
         for (stream, Stream { busy, stalled }) in &self.streams {
             println!("        {stream:<16} busy {:6.2} %  stalled {:6.2} %", 100.0 * busy, 100.0 * stalled);
