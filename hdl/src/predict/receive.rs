@@ -20,7 +20,8 @@ enum State {
     Drain,
 }
 
-/// Places the one Send that the next segment of a connection is expected to bring, and completes its receive.
+/// Places the one Send that the next segment of a connection is expected to bring, and completes its receive; or completes the one message that the next ACK is
+/// expected to acknowledge.
 ///
 /// ```text
 ///  script --> RAM (addresses, numbers; commands) --+--> compare <-- descriptor words, as written
@@ -36,18 +37,18 @@ enum State {
 /// |---|---|
 /// | 0..4 | D3 to D7 of the descriptor |
 /// | 5 | MSN, as on the wire |
-/// | 6 | 15:0 largest ULPDU length, 16 CRC checked |
+/// | 6 | 15:0 largest ULPDU length, 16 CRC checked, 17 an ACK is expected: words 5 and 7..11 are not looked at, and the segment has no payload |
 /// | 7..11 | what the writer is told to place it: TAG, PLACE without length, a word that is not looked at, destination |
-/// | 12..23 | and to complete it: TAG, WORDS, address, 8 words, of which word 1 (the length) is put in |
+/// | 12..23 | and to complete it: TAG, WORDS, address, 8 words; word 1 of those, the length, is put in if a Send is expected |
 ///
 /// `told_*`: words of descriptors as the parser writes them. `clear`: no descriptor waits, and the writer has done everything. `found_*`: words of packets as the walker writes
 /// them; `packet_*`: the packets, which are taken and dropped. `quiet`: the writer has done everything and has all answers; `failed`: one says that a
-/// write failed. `disarm`, `busy` as in [`PredictSend`](super::PredictSend). `placed`: the payload was placed; `completed`: and the completion is commanded.
+/// write failed. `disarm`, `busy` as in [`PredictSend`](super::PredictSend). `placed`: the payload was placed, or there is none; `completed`: and the completion is commanded.
 ///
 /// **Theory of operation.** The addresses and numbers of a segment are compared as they come by. It has to bring one whole FPDU, the only and last segment of the Send that is expected, and nothing else.
 /// While it is walked, the writer's commands are put behind the end of its queue; with a good CRC they become part of it. Those of the completion follow when the payload is in memory.
 ///
-/// **Limits.** No markers, no TCP options; the segment acknowledges nothing new and carries no flag but ACK and PSH.
+/// **Limits.** No markers, no TCP options; the ACK field is the one that is expected; no flag but ACK and PSH.
 ///
 /// **Latency** from the descriptor to the last word of a completion 45 cycles for 8 bytes, if memory answers at once. **Throughput** one segment a script.
 ///
@@ -117,6 +118,7 @@ pub struct PredictReceive {
     msn: DFF<FB<32>>,
     limit: DFF<FB<16>>,
     checked: DFF<Bit>,
+    is_ack: DFF<Bit>,
     // A word of the descriptor that is being compared; all so far were as expected; it is a segment of the wire.
     told: DFF<FB<32>>,
     compares: DFF<Bit>,
@@ -165,6 +167,7 @@ impl Logic for PredictReceive {
             msn,
             limit,
             checked,
+            is_ack,
             told,
             compares,
             opens,
@@ -195,6 +198,7 @@ impl Logic for PredictReceive {
             if self.length.q.val() == 6 {
                 self.limit.d.next = self.script.val().get_bits::<16>(0);
                 self.checked.d.next = self.script.val().get_bit(16);
+                self.is_ack.d.next = self.script.val().get_bit(17);
             }
             if self.length.q.val() == 23 {
                 self.armed.d.next = true;
@@ -234,6 +238,7 @@ impl Logic for PredictReceive {
             && self.good.q.val()
             && self.plain.q.val()
             && (self.told_data.val().get_bits::<16>(0) == 56)
+            && (!self.is_ack.q.val() || (self.told_data.val().get_bits::<16>(16) == 0))
             && self.clear.val()
             && !self.disarm.val();
 
@@ -280,7 +285,7 @@ impl Logic for PredictReceive {
         if self.next.q.val() == 2 {
             self.write_data.next = bit_cast::<32, 16>(self.source.val());
         }
-        if self.next.q.val() == 10 {
+        if (self.next.q.val() == 10) && !self.is_ack.q.val() {
             self.write_data.next = bit_cast::<32, 16>(self.payload.val());
         }
         self.write_enable.next = self.writes.val();
@@ -303,6 +308,14 @@ impl Logic for PredictReceive {
                     self.known.d.next = false;
                     self.wrong.d.next = false;
                     self.base.d.next = 0.into();
+                    self.pause.d.next = false;
+                    // Nothing to walk, nothing to place.
+                    if self.is_ack.q.val() {
+                        self.state.d.next = State::Place;
+                        self.is_placed.d.next = true;
+                        self.base.d.next = 5.into();
+                        self.following.next = 5.into();
+                    }
                 }
             }
             State::Stretch => {
@@ -338,7 +351,6 @@ impl Logic for PredictReceive {
                     if self.fits.val() && (self.found_data.val().get_bits::<4>(0) == 0) {
                         self.state.d.next = State::Place;
                     }
-                    self.pause.d.next = false;
                 }
             }
             State::Place => {
@@ -374,7 +386,7 @@ impl Logic for PredictReceive {
         self.next.d.next = self.following.val();
         // Script word 7 is the first of the commands.
         self.words.read_address.next = self.following.val() + 7;
-        if self.state.q.val() == State::Idle {
+        if (self.state.q.val() == State::Idle) && !self.begins.val() {
             self.words.read_address.next = self.place.val();
         }
 

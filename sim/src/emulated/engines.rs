@@ -297,8 +297,13 @@ impl Engines {
         let Some((at, bytes)) = descriptor.and_then(|words| predict::segment(script, words)) else {
             return 0;
         };
-        if !self.writes.is_empty() {
+        if !self.writes.is_empty() || self.writer.has_error() {
             return 0;
+        }
+        let both = 1 << predicted::PLACED | 1 << predicted::COMPLETED;
+        if predict::is_ack(script) {
+            predict::acknowledged(script).iter().for_each(|word| self.command(port::WRITER, *word));
+            return both;
         }
         let crc = script[6] >> 16 & 1 != 0;
         let stretch = Stretch { markers: false, crc, to_marker: 0 };
@@ -310,7 +315,7 @@ impl Engines {
             return 1 << predicted::PLACED;
         }
         complete.into_iter().for_each(|word| self.command(port::WRITER, word));
-        1 << predicted::PLACED | 1 << predicted::COMPLETED
+        both
     }
 
     fn command(&mut self, to: Word, value: u32) {

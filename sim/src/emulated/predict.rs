@@ -76,6 +76,11 @@ pub fn send(script: &[u32; SCRIPT], entry: &[u32; ENTRY], failed: Option<usize>)
     (told, failed.is_none().then_some(fpdu))
 }
 
+/// Whether an ACK is expected, and no Send.
+pub fn is_ack(script: &[u32; SCRIPT]) -> bool {
+    script[6] >> 17 & 1 != 0
+}
+
 /// The stretch that is walked if a descriptor is that of the segment that a script waits for: its ring byte address and length.
 pub fn segment(script: &[u32; SCRIPT], descriptor: &[u32]) -> Option<(u32, u32)> {
     let &[d0, d1, d2, ref rest @ ..] = descriptor else { return None };
@@ -83,8 +88,14 @@ pub fn segment(script: &[u32; SCRIPT], descriptor: &[u32]) -> Option<(u32, u32)>
     let fits = d0 & 0x1f == class::SEGMENT
         && d2 & 0xffff == PAYLOAD
         && *compared == script[..5]
-        && last & 0xff & !PSH == ACK;
+        && last & 0xff & !PSH == ACK
+        && (!is_ack(script) || d2 >> 16 == 0);
     fits.then_some((4 * (d1 & 0xffff) + PAYLOAD, d2 >> 16))
+}
+
+/// What the writer is told to complete what the ACK that was expected acknowledges.
+pub fn acknowledged(script: &[u32; SCRIPT]) -> &[u32] {
+    &script[12..]
 }
 
 /// What the writer is told when the walk over `bytes` bytes at ring byte address `at` has begun with `packet`: to place the payload, and to complete the receive.

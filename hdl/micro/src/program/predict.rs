@@ -2,7 +2,7 @@
 //! (docs/microarchitecture.md section 9).
 //!
 //! What is expected is the simplest: the current connection is at rest, and either software posts one inline Write or Send, or the peer sends one Send that
-//! fills a segment. All conditions that do not depend on what comes are looked at here; the gates look at the rest.
+//! fills a segment; or all that is under way is one Write or Send, and the peer acknowledges it. All conditions that do not depend on what comes are looked at here; the gates look at the rest.
 
 use super::buffer::RECEIVE;
 use super::cq;
@@ -11,8 +11,9 @@ use super::host::reg;
 use super::main::{stop, tag};
 use super::send::{PSH_ACK, header_words};
 use super::timers::{count, mask};
-use super::work::filled;
+use super::work::{SIGNALLED, filled, work};
 use crate::asm::{Asm, Label, bit, eq, geu, gtu, ltu, nbit, ne};
+use crate::isa::Word;
 use crate::layout::c::*;
 use crate::layout::g::*;
 use crate::layout::port::{self, already, cond, predicted};
@@ -44,7 +45,7 @@ fn expect(p: &mut Asm, sizes: &Sizes) {
     const { assert!(ctrl::NO_PREDICTION == 1 << 3) };
     p.ldt(T0, ZERO, reg(regs::CTRL));
     p.ret_if(bit(T0, 3));
-    // At rest: everything sent is acknowledged, nothing is begun in either direction, nothing waits.
+    // Nothing is begun in either direction, nothing waits.
     let unusual = [fa::STREAM, fa::MARKERS_TX, fa::MARKERS_RX, fa::HOLD, fa::KEEP_PROBE];
     p.and(T0, FA, unusual.into_iter().map(mask).sum::<u8>());
     p.or(T0, T0, FB);
@@ -56,12 +57,10 @@ fn expect(p: &mut Asm, sizes: &Sizes) {
     p.or(T0, T0, T1);
     p.or(T0, T0, MSG);
     p.or(T0, T0, STAGED);
-    for word in [SND_UNA, SND_NXT, END] {
+    for word in [SND_NXT, END] {
         p.xor(T1, word, SND_MAX);
         p.or(T0, T0, T1);
     }
-    filled(p, T1, WORKS);
-    p.or(T0, T0, T1);
     p.shr(T1, SQ, 16);
     p.xor(T1, T1, SQ);
     p.loh(T1, T1);
@@ -72,6 +71,13 @@ fn expect(p: &mut Asm, sizes: &Sizes) {
     p.and(T1, T1, 0xff);
     p.or(T0, T0, T1);
     p.ret_if(ne(T0, 0));
+    filled(p, T1, WORKS);
+    p.if_(ne(SND_UNA, SND_MAX), |p| {
+        p.ret_if(ne(T1, 1));
+        ack_script(p, sizes);
+        p.ret();
+    });
+    p.ret_if(ne(T1, 0));
 
     let receive = p.label();
     send_script(p, receive);
@@ -84,7 +90,7 @@ fn expect(p: &mut Asm, sizes: &Sizes) {
 
 /// One inline Write or Send is posted: the table in `hdl/src/predict/send.rs`.
 fn send_script(p: &mut Asm, no: Label) {
-    const TO: crate::isa::Word = port::EXPECT_SEND;
+    const TO: Word = port::EXPECT_SEND;
     p.goto_if(ltu(SND_WND, MSS), no);
     p.goto_if(ltu(CWND, MSS), no);
     p.goto_if(ltu(MSS, SEGMENT), no);
@@ -122,7 +128,7 @@ fn send_script(p: &mut Asm, no: Label) {
 
 /// A Send of one segment comes: the table in `hdl/src/predict/receive.rs`.
 fn receive_script(p: &mut Asm, sizes: &Sizes) {
-    const TO: crate::isa::Word = port::EXPECT_RECEIVE;
+    const TO: Word = port::EXPECT_RECEIVE;
     // The receive entry was read, is one piece, and its memory was looked at.
     p.ret_if(nbit(FD, fd::AHEAD));
     p.ret_if(bit(FA, fa::USE_SRQ));
@@ -139,9 +145,54 @@ fn receive_script(p: &mut Asm, sizes: &Sizes) {
     p.if_(gtu(T0, T1), |p| p.mov(T0, T1));
     p.sub(T1, T0, UNTAGGED_LEN as u8);
     p.if_(ltu(OPEN_ROOM, T1), |p| p.add(T0, OPEN_ROOM, UNTAGGED_LEN as u8));
-    // Its completion: room in the queue.
     p.ldt(A0, TQ, q::CONTEXT + 1);
     p.shr(A0, A0, 16);
+    may_complete(p, sizes);
+
+    addresses(p);
+    p.bswap(TO, MSN0);
+    p.and(T1, FA, mask(fa::CRC));
+    p.shl(T1, T1, 16 - fa::CRC);
+    p.or(TO, T0, T1);
+    p.pack(TO, QPN, 5);
+    p.mov(TO, 1);
+    p.mov(TO, 0);
+    p.ldt(TO, ZERO, t::SINK + 1);
+    p.ldt(TO, ZERO, t::SINK + 2);
+    p.mov(T2, RECEIVE as u8);
+    p.mov(T3, 0);
+    completion(p, OPEN_INDEX);
+}
+
+/// All that is under way is the oldest work, and an ACK comes for all of it.
+fn ack_script(p: &mut Asm, sizes: &Sizes) {
+    const TO: Word = port::EXPECT_RECEIVE;
+    work(p, sizes, T4, WORKS);
+    p.ldt(T0, T4, 0);
+    p.ldt(T3, T4, 1);
+    // A signalled Write or Send that has not failed.
+    p.shr(T2, T0, 16);
+    p.sub(T2, T2, 1 << (SIGNALLED - 16));
+    let known = p.label();
+    p.goto_if(eq(T2, Verb::Write as u8), known);
+    p.ret_if(ne(T2, Verb::Send as u8));
+    p.bind(known);
+    p.ldt(A0, TQ, q::CONTEXT + 1);
+    p.loh(A0, A0);
+    may_complete(p, sizes);
+
+    addresses(p);
+    p.mov(TO, 0);
+    p.ldi(TO, 1 << 17);
+    for _ in 7..12 {
+        p.mov(TO, 0);
+    }
+    p.loh(T0, T0);
+    completion(p, T0);
+}
+
+/// CQ A0 has room: T8 its words, T9 its producer, T11 its size; else return. Changes T10, T12, T13.
+fn may_complete(p: &mut Asm, sizes: &Sizes) {
     cq::find(p, sizes);
     p.ldt(T11, T8, cq::SIZE);
     p.ret_if(eq(T11, 0));
@@ -152,21 +203,20 @@ fn receive_script(p: &mut Asm, sizes: &Sizes) {
     p.sub(T13, T9, T10);
     p.loh(T13, T13);
     p.ret_if(geu(T13, T11));
+}
 
+/// D3 to D7 of the segment that is expected.
+fn addresses(p: &mut Asm) {
     for word in 0..3 {
-        p.ldt(TO, TQ, q::TUPLE + word);
+        p.ldt(port::EXPECT_RECEIVE, TQ, q::TUPLE + word);
     }
-    p.mov(TO, RCV_NXT);
-    p.mov(TO, SND_MAX);
-    p.bswap(TO, MSN0);
-    p.and(T1, FA, mask(fa::CRC));
-    p.shl(T1, T1, 16 - fa::CRC);
-    p.or(TO, T0, T1);
-    p.pack(TO, QPN, 5);
-    p.mov(TO, 1);
-    p.mov(TO, 0);
-    p.ldt(TO, ZERO, t::SINK + 1);
-    p.ldt(TO, ZERO, t::SINK + 2);
+    p.mov(port::EXPECT_RECEIVE, RCV_NXT);
+    p.mov(port::EXPECT_RECEIVE, SND_MAX);
+}
+
+/// The completion for CQ A0 as [`may_complete`] has found it: opcode T2, length T3, entry `index`. Changes T10, T13..T15.
+fn completion(p: &mut Asm, index: Word) {
+    const TO: Word = port::EXPECT_RECEIVE;
     p.ldi(T14, 1 << tag::CQ);
     p.or(T14, T14, A0);
     p.pack(TO, T14, 5);
@@ -178,10 +228,9 @@ fn receive_script(p: &mut Asm, sizes: &Sizes) {
     p.ldt(T14, T8, 1);
     p.add(TO, T10, T13);
     p.adc(TO, T14, 0);
-    p.mov(T13, RECEIVE as u8);
-    p.pack(TO, T13, QPN);
-    p.mov(TO, 0);
-    p.mov(TO, OPEN_INDEX);
+    p.pack(TO, T2, QPN);
+    p.mov(TO, T3);
+    p.mov(TO, index);
     for _ in 3..7 {
         p.mov(TO, 0);
     }
@@ -213,9 +262,9 @@ pub(super) fn catch_up(p: &mut Asm) {
     p.goto(end);
 
     p.bind(placed);
-    p.call("rx_frame");
     p.mov(port::ALREADY, already::WRITTEN);
-    p.call("walk_packet");
+    p.call("rx_frame");
+    p.if_(ne(RX_BUSY, 0), |p| p.call("walk_packet"));
     p.mov(port::ALREADY, already::NOTHING);
     p.bind(end);
     const { assert!(predicted::PLACED == 1 && predicted::COMPLETED == 2 && fb::READY == 0) };
