@@ -294,14 +294,15 @@ pub mod port {
         pub const SENT: u8 = 0;
         pub const PLACED: u8 = 1;
         pub const COMPLETED: u8 = 2;
+        pub const SIGNALLED: u8 = 3;
+        pub const IS_SEND: u8 = 4;
     }
     /// What ALREADY is set to.
     #[allow(missing_docs)]
     pub mod already {
         pub const NOTHING: u8 = 0;
-        pub const SENT: u8 = 1;
-        pub const WRITTEN: u8 = 2;
-        pub const IF_COMPLETED: u8 = 4;
+        pub const WRITTEN: u8 = 1;
+        pub const IF_COMPLETED: u8 = 2;
     }
     /// Bits of COND.
     #[allow(missing_docs)]

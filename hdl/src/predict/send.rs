@@ -64,8 +64,8 @@ enum State {
 /// | 23 | word 0 of the entry if it is a signalled inline Write; its index and one is the doorbell's value |
 ///
 /// `door_*`: writes of the host as they pass; `clear`: no other request waits, and the transmit engine may be given a frame. `seen_*`: words of small reads as they
-/// come by; `reply_*`: the reader's reply, which is taken and dropped. `disarm` forgets the script and the result. `busy`: not to be disarmed. `fired`: a frame was sent, of an
-/// FPDU of `bytes` bytes, else 0.
+/// come by; `reply_*`: the reader's reply, which is taken and dropped. `disarm` forgets the script and the result. `busy`: not to be disarmed. `fired`: a frame was sent; then `outcome` is PREDICTED's word of
+/// docs/microarchitecture.md section 9, else 0.
 ///
 /// **Theory of operation.** While the entry is being read, the frame is begun. Its length is known with word 1 of the entry and stands in word 4 of the headers; the transmit engine puts
 /// the checksums in. The FPDU is built from the words of the entry as the program would. If the entry is something else, or cannot be
@@ -124,8 +124,8 @@ pub struct PredictSend {
     pub busy: Signal<Out, Bit>,
     /// A frame was sent.
     pub fired: Signal<Out, Bit>,
-    /// Bytes of its FPDU.
-    pub bytes: Signal<Out, FB<8>>,
+    /// What it was.
+    pub outcome: Signal<Out, FB<32>>,
     words: Ram<5, 32>,
     entry: Ram<4, 32>,
     state: DFF<State>,
@@ -141,6 +141,7 @@ pub struct PredictSend {
     bad: DFF<Bit>,
     // It is no entry to be sent from here.
     misses: DFF<Bit>,
+    signalled: DFF<Bit>,
     is_write: DFF<Bit>,
     is_send: DFF<Bit>,
     payload: DFF<FB<32>>,
@@ -175,8 +176,8 @@ impl Logic for PredictSend {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
-            self, clock, state, length, armed, page, head, at, look, count, bad, misses, is_write, is_send,
-            payload, left, taken, over, done
+            self, clock, state, length, armed, page, head, at, look, count, bad, misses, signalled, is_write,
+            is_send, payload, left, taken, over, done
         );
         clock!(self, clock, words, entry);
 
@@ -219,6 +220,7 @@ impl Logic for PredictSend {
                 self.bad.d.next = true;
             }
             if self.count.q.val() == 0 {
+                self.signalled.d.next = self.seen_data.val().get_bit(9);
                 self.is_write.d.next = self.differs.val() == 0;
                 // A Send's opcode in place of a Write's.
                 self.is_send.d.next = self.differs.val() == 4;
@@ -470,9 +472,13 @@ impl Logic for PredictSend {
 
         self.busy.next = self.state.q.val() != State::Idle;
         self.fired.next = self.done.q.val();
-        self.bytes.next = 0.into();
+        self.outcome.next = 0.into();
         if self.done.q.val() {
-            self.bytes.next = self.fpdu.val();
+            self.outcome.next = (bit_cast::<32, 8>(self.len.val()) << 16)
+                | (bit_cast::<32, 8>(self.fpdu.val()) << 8)
+                | (bit_cast::<32, 1>(self.is_send.q.val().into()) << 4)
+                | (bit_cast::<32, 1>(self.signalled.q.val().into()) << 3)
+                | 1;
         }
         if self.disarm.val() || self.reset.val() {
             self.armed.d.next = false;

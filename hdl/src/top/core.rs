@@ -115,8 +115,7 @@ pub struct Core<
     transmit: TxEngine<C, X>,
     predict_send: PredictSend,
     predict_receive: PredictReceive,
-    // Commands of the sequencer that prediction has given already: to the transmit engine, to the writer.
-    sent_already: DFF<Bit>,
+    // Commands of the sequencer to the writer that prediction has given already, if it has: it has completed something.
     written_already: DFF<Bit>,
     predicted: DFF<Bit>,
     // Of a small one: what goes to the sequencer, what comes from it, and whose turn it is.
@@ -258,7 +257,6 @@ impl<
             transmit,
             predict_send: PredictSend::default(),
             predict_receive: PredictReceive::default(),
-            sent_already: DFF::default(),
             written_already: DFF::default(),
             predicted: DFF::default(),
             inbox: Ram::default(),
@@ -314,18 +312,7 @@ impl<
 {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(
-            self,
-            clock,
-            turn,
-            mac_low,
-            mac_high,
-            alarm_at,
-            alarm_on,
-            sent_already,
-            written_already,
-            predicted
-        );
+        dff_setup!(self, clock, turn, mac_low, mac_high, alarm_at, alarm_on, written_already, predicted);
         clock!(
             self,
             clock,
@@ -509,10 +496,9 @@ impl<
         self.predict_receive.quiet.next = self.quiet.val();
         self.predict_receive.failed.next = self.writer.error.val();
         self.predicts.next = self.predict_send.busy.val() || self.predict_receive.busy.val();
-        self.outcome.next = (bit_cast::<32, 8>(self.predict_send.bytes.val()) << 8)
+        self.outcome.next = self.predict_send.outcome.val()
             | (bit_cast::<32, 1>(self.predict_receive.completed.val().into()) << 2)
-            | (bit_cast::<32, 1>(self.predict_receive.placed.val().into()) << 1)
-            | bit_cast::<32, 1>(self.predict_send.fired.val().into());
+            | (bit_cast::<32, 1>(self.predict_receive.placed.val().into()) << 1);
 
         // Ports read.
         self.in_port.next = self.sequencer.port.val();
@@ -633,7 +619,7 @@ impl<
             self.sequencer.out_ready.next = self.walk.command_ready.val();
             self.walk.command_valid.next = self.puts.val();
         }
-        if (self.out_port.val() == 5) && !self.sent_already.q.val() {
+        if self.out_port.val() == 5 {
             self.sequencer.out_ready.next = self.transmit.ready.val();
             self.transmit.valid.next = self.puts.val();
         }
@@ -659,9 +645,8 @@ impl<
                 self.predict_receive.script_write.next = true;
             }
             if self.puts.val() && (self.out_port.val() == 13) {
-                self.sent_already.d.next = self.word.val().get_bit(0);
-                self.written_already.d.next = self.word.val().get_bit(1)
-                    || (self.word.val().get_bit(2) && self.written_already.q.val() && self.predicted.q.val());
+                self.written_already.d.next = self.word.val().get_bit(0)
+                    || (self.word.val().get_bit(1) && self.written_already.q.val() && self.predicted.q.val());
             }
             // What prediction says goes where the sequencer's words go, which has nothing to say then.
             if self.predict_send.busy.val() {
@@ -696,7 +681,6 @@ impl<
         if self.reset.val() {
             self.alarm_on.d.next = false;
             self.mac_high.d.next = 0.into();
-            self.sent_already.d.next = false;
             self.written_already.d.next = false;
             self.predicted.d.next = false;
         }

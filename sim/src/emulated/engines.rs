@@ -54,8 +54,7 @@ struct Predict {
     receive: Script,
     /// The last prediction completed a receive.
     completed: bool,
-    /// Commands to the transmit engine and to the writer are not executed: they were.
-    sent: bool,
+    /// Commands to the writer are not executed: they were.
     written: bool,
 }
 
@@ -284,12 +283,12 @@ impl Engines {
             return 0;
         }
         let reply = reader::read(&script[..3], &*self.dma);
-        let (told, bytes) = match reply[1..].try_into() {
+        let (told, sent) = match reply[1..].try_into() {
             Ok(entry) => predict::send(script, entry, None),
             Err(_) => predict::send(script, &[0; predict::ENTRY], Some(0)),
         };
         told.into_iter().for_each(|word| self.command(port::TX, word));
-        bytes.map_or(0, |bytes| 1 << predicted::SENT | bytes << 8)
+        sent.map_or(0, predict::Sent::outcome)
     }
 
     fn predict_receive(&mut self, script: &[u32; predict::SCRIPT]) -> u32 {
@@ -397,13 +396,11 @@ impl Ports for Engines {
     fn write(&mut self, address: u8, value: u32) -> bool {
         match Word(address) {
             port::WRITER if self.predict.written => {}
-            port::TX if self.predict.sent => {}
             port::EXPECT_SEND => self.predict.send.push(value),
             port::EXPECT_RECEIVE => self.predict.receive.push(value),
             port::ALREADY => {
                 let is = |bit: u8| value & u32::from(bit) != 0;
                 let goes_on = self.predict.written && self.predict.completed;
-                self.predict.sent = is(already::SENT);
                 self.predict.written = is(already::WRITTEN) || is(already::IF_COMPLETED) && goes_on;
             }
             to @ (port::WRITER | port::DMAC | port::WALKC | port::TX) => self.command(to, value),

@@ -43,9 +43,31 @@ pub fn rings(script: &[u32; SCRIPT], offset: u32, value: u32) -> bool {
     offset == script[22] && value & 0xffff == (script[23] >> 16).wrapping_add(1) & 0xffff
 }
 
-/// What the transmit engine is told when it has rung and the entry has these words, of which `failed` was the first that could not be read, and the bytes of the
-/// FPDU if one is sent.
-pub fn send(script: &[u32; SCRIPT], entry: &[u32; ENTRY], failed: Option<usize>) -> (Vec<u32>, Option<u32>) {
+/// A message that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// It is a Send, else a Write.
+    pub is_send: bool,
+    /// It is signalled.
+    pub signalled: bool,
+    /// Bytes of its FPDU.
+    pub fpdu: u32,
+    /// Bytes of its payload.
+    pub payload: u32,
+}
+
+impl Sent {
+    /// As PREDICTED says it.
+    pub fn outcome(self) -> u32 {
+        use ironwarp_micro::layout::port::predicted::{IS_SEND, SENT, SIGNALLED};
+        let flags = 1 << SENT | u32::from(self.is_send) << IS_SEND | u32::from(self.signalled) << SIGNALLED;
+        flags | self.fpdu << 8 | self.payload << 16
+    }
+}
+
+/// What the transmit engine is told when it has rung and the entry has these words, of which `failed` was the first that could not be read, and what is sent
+/// if anything is.
+pub fn send(script: &[u32; SCRIPT], entry: &[u32; ENTRY], failed: Option<usize>) -> (Vec<u32>, Option<Sent>) {
     let mut told = script[3..11].to_vec();
     let (head, length) = (entry[0] | SIGNALLED, entry[1]);
     let is_write = head == script[23];
@@ -72,8 +94,9 @@ pub fn send(script: &[u32; SCRIPT], entry: &[u32; ENTRY], failed: Option<usize>)
         told.push(4 | length << 8);
         told.extend(&entry[8..8 + length.div_ceil(4) as usize]);
     }
+    let sent = Sent { is_send, signalled: entry[0] & SIGNALLED != 0, fpdu, payload: length };
     told.extend([6, if failed.is_some() { DROP } else { 7 }]);
-    (told, failed.is_none().then_some(fpdu))
+    (told, failed.is_none().then_some(sent))
 }
 
 /// Whether an ACK is expected, and no Send.

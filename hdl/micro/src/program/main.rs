@@ -200,7 +200,7 @@ fn dispatch(p: &mut Asm, sizes: &Sizes, top: Label, boot: Label) {
         p.call("expect");
         p.wait(seldom | on(&[cond::RXD]));
         p.mov(T0, port::PREDICTED);
-        p.rare(ne(T0, 0), super::predict::catch_up);
+        p.rare(ne(T0, 0), |p| super::predict::catch_up(p, sizes));
         p.goto(top);
     } else {
         wait(p, on(&[cond::RXD]));

@@ -8,21 +8,22 @@ use super::buffer::RECEIVE;
 use super::cq;
 use super::event::{phase, words};
 use super::host::reg;
-use super::main::{stop, tag};
-use super::send::{PSH_ACK, header_words};
+use super::main::tag;
+use super::send::{PSH_ACK, header_words, headers_said, offer, sent};
 use super::timers::{count, mask};
-use super::work::{SIGNALLED, filled, work};
+use super::transmit::{LAST, MSG_COMPLETES, MSG_INLINE, journal};
+use super::work::{SIGNALLED, advance_second, filled, second, work};
 use crate::asm::{Asm, Label, bit, eq, geu, gtu, ltu, nbit, ne};
 use crate::isa::Word;
 use crate::layout::c::*;
 use crate::layout::g::*;
 use crate::layout::port::{self, already, cond, predicted};
 use crate::layout::{Sizes, fa, fb, fc, fd, q, t};
-use ironwarp_proto::abi::event::ErrorCause;
 use ironwarp_proto::abi::regs::{self, Counter, ctrl};
 use ironwarp_proto::abi::send_entry::{INLINE_MAX, Opcode as Verb};
 use ironwarp_proto::ddp::UNTAGGED_LEN;
 use ironwarp_proto::mpa::fpdu::LENGTH_LEN;
+use ironwarp_proto::rdmap::Opcode;
 
 /// Word 0 of a signalled inline Write, without its index.
 const INLINE_WRITE: u32 = Verb::Write as u32 | 1 << 9 | 1 << 11;
@@ -240,32 +241,89 @@ fn completion(p: &mut Asm, index: Word) {
 }
 
 /// What was expected has come, and the gates have done it: T0 = what PREDICTED says, not 0. Nothing else has happened to the QP since.
-pub(super) fn catch_up(p: &mut Asm) {
-    let (placed, differs, end) = (p.label(), p.label(), p.label());
+pub(super) fn catch_up(p: &mut Asm, sizes: &Sizes) {
+    let (placed, end) = (p.label(), p.label());
     p.goto_if(nbit(T0, predicted::SENT), placed);
-    p.shr(H0, T0, 8);
-    p.shr(A0, SQ, 16);
-    p.add(A0, A0, 1);
-    p.call("post_send");
-    p.mov(port::ALREADY, already::SENT);
-    p.call("transmit");
-    p.mov(port::ALREADY, already::NOTHING);
-    p.goto_if(eq(R0, 0), differs);
-    p.goto_if(ne(TX1, H0), differs);
-    count(p, Counter::TxFrames as u8);
-    p.goto_if(bit(R0, 1), end);
-    p.call("wake");
-    p.goto(end);
-    // Software has changed the entry behind its doorbell: the peer has got what can never be sent again.
-    p.bind(differs);
-    stop(p, ErrorCause::Fatal);
+    message_sent(p, sizes);
+    // The doorbell is the first that waits. Meanwhile more may have been posted.
+    p.mov(T0, port::HOST);
+    p.mov(H1, port::HOST);
+    p.shr(T1, SQ, 16);
+    p.loh(T2, H1);
+    p.if_(ne(T1, T2), |p| {
+        p.shl(T0, T0, 8);
+        p.shr(A0, T0, 20);
+        p.call("doorbell");
+    });
     p.goto(end);
 
+    // The program does it all once more; what it tells the writer is not heard.
     p.bind(placed);
     p.mov(port::ALREADY, already::WRITTEN);
     p.call("rx_frame");
     p.if_(ne(RX_BUSY, 0), |p| p.call("walk_packet"));
     p.mov(port::ALREADY, already::NOTHING);
     p.bind(end);
-    const { assert!(predicted::PLACED == 1 && predicted::COMPLETED == 2 && fb::READY == 0) };
+    const { assert!(predicted::PLACED == 1 && predicted::COMPLETED == 2) };
+}
+
+/// An entry was posted, and the frame with its message has left: work, journal, headers, TCP. T0 = what PREDICTED says.
+fn message_sent(p: &mut Asm, sizes: &Sizes) {
+    const INDEX: Word = T2;
+    const PAYLOAD: Word = T3;
+    const WORK: Word = T4;
+    const FPDU: Word = T5;
+    const OPCODE: Word = T6;
+    p.shr(TX1, T0, 8);
+    p.and(TX1, TX1, 0xff);
+    p.shr(PAYLOAD, T0, 16);
+    p.loh(INDEX, SQ);
+    p.add(T8, INDEX, 1);
+    p.pack(SQ, T8, T8);
+    // A Write of the journal has opcode 0, and others like it may follow.
+    p.mov(T8, Verb::Write as u8);
+    p.mov(OPCODE, MSG_COMPLETES | LAST);
+    let runs = p.k(1 << fd::RUNS);
+    p.if_else(
+        bit(T0, predicted::IS_SEND),
+        |p| {
+            p.mov(T8, Verb::Send as u8);
+            p.and(OPCODE, TXMSN0, 0xff);
+            p.shl(OPCODE, OPCODE, 8);
+            p.or(OPCODE, OPCODE, MSG_COMPLETES | LAST | Opcode::Send as u8);
+            p.add(TXMSN0, TXMSN0, 1);
+        },
+        |p| p.or(FD, FD, runs),
+    );
+    p.or(FD, FD, mask(fd::PREFER_RESPONSE));
+    second(p, WORK, WORKS);
+    work(p, sizes, T9, WORK);
+    p.shl(T10, T0, 6 - predicted::SIGNALLED);
+    p.and(T10, T10, 0x40);
+    p.or(T8, T8, T10);
+    p.pack(T8, T8, INDEX);
+    p.stt(T9, 0, T8);
+    p.stt(T9, 1, PAYLOAD);
+    advance_second(p, WORKS, T8);
+    second(p, FPDU, JOURNAL);
+    journal(p, sizes, T9, FPDU);
+    p.stt(T9, 0, END);
+    p.pack(T8, INDEX, PAYLOAD);
+    p.stt(T9, 1, T8);
+    p.stt(T9, 2, 0);
+    p.shl(T8, WORK, 16);
+    p.or(OPCODE, OPCODE, T8);
+    let inline = p.k(1 << MSG_INLINE);
+    p.or(OPCODE, OPCODE, inline);
+    p.stt(T9, 3, OPCODE);
+    advance_second(p, JOURNAL, T8);
+    p.add(END, END, TX1);
+    count(p, Counter::TxFpdus as u8);
+    count(p, Counter::TxFrames as u8);
+    offer(p);
+    p.ldt(T11, TQ, q::IDENT);
+    headers_said(p);
+    p.mov(TX0, SND_NXT);
+    p.mov(TX2, 0);
+    sent(p);
 }

@@ -264,7 +264,7 @@ fn send_data(p: &mut Asm, sizes: &Sizes, ack: Label, none: Label) {
 }
 
 /// TX1 bytes from TX0 have left, and FIN behind them.
-fn sent(p: &mut Asm) {
+pub(super) fn sent(p: &mut Asm) {
     p.mov(T0, port::NOW);
     p.rare(eq(SND_MAX, SND_UNA), |p| p.call("tx_idle"));
     p.add(T1, TX0, TX1);
@@ -352,6 +352,11 @@ fn set_window(p: &mut Asm) {
 /// ACK is due then. Changes T8..T15.
 fn frame_headers(p: &mut Asm) {
     header_words(p, port::TX);
+    headers_said(p);
+}
+
+/// Book-keeping of headers that were just said: T9, T11 as [`header_words`] leaves them.
+pub(super) fn headers_said(p: &mut Asm) {
     p.add(T9, RCV_NXT, T9);
     p.if_(after(T9, RCV_ADV), |p| p.mov(RCV_ADV, T9));
     p.ldi(T9, 1 << 16);
@@ -378,6 +383,16 @@ pub(super) fn header_words(p: &mut Asm, to: Word) {
     }
     p.bswap(to, A0);
     p.bswap(to, RCV_NXT);
+    offer(p);
+    p.ldi(T10, 0x5000);
+    p.or(T10, T10, A2);
+    p.pack(T8, T10, T8);
+    p.bswap(to, T8);
+    p.mov(to, 0);
+}
+
+/// T8 = the window field to send now, T9 = what it says in bytes. Changes T10.
+pub(super) fn offer(p: &mut Asm) {
     // The right edge offered never moves left (RFC 9293 section 3.8.6).
     p.mov(T8, RCV_WND);
     p.add(T9, RCV_NXT, T8);
@@ -389,9 +404,4 @@ pub(super) fn header_words(p: &mut Asm, to: Word) {
     p.shr(T9, T8, 16);
     p.rare(ne(T9, 0), |p| p.ldi(T8, 0xffff));
     p.shl(T9, T8, T10);
-    p.ldi(T10, 0x5000);
-    p.or(T10, T10, A2);
-    p.pack(T8, T10, T8);
-    p.bswap(to, T8);
-    p.mov(to, 0);
 }
