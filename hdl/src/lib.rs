@@ -13,6 +13,7 @@
 //! * [`mac`]: the pins of an Ethernet PHY; [`rx`]: frames in; [`dma`]: host memory
 //! * [`bridge`]: the serial line to a host
 //! * [`crc`], [`align`], [`seq`], [`mpa`]: what they are made of
+//! * [`predict`]: the most frequent cases without the sequencer
 //!
 //! One clock, called `clock` everywhere, rising edge; registers start as zero; there is no reset here.
 
@@ -28,6 +29,7 @@ pub mod mem;
 pub mod mpa;
 pub mod outside;
 pub mod ports;
+pub mod predict;
 pub mod rx;
 pub mod seq;
 pub mod stream;

@@ -39,6 +39,8 @@ pub struct Sizes {
     pub window: u16,
     /// `FEATURES` register; the program leaves out what is not there.
     pub features: u32,
+    /// There is prediction (docs/microarchitecture.md section 9).
+    pub predicts: bool,
     /// Core clock, kHz.
     pub clock_khz: u32,
 }
@@ -61,6 +63,7 @@ impl Sizes {
         mss: 0,
         window: 0,
         features: 0x3f,
+        predicts: true,
         clock_khz: 62_500,
     };
     /// For the smallest target: 4 QPs, 16 regions, no stream mode, no SRQs; T has 1,024 words.
@@ -80,6 +83,7 @@ impl Sizes {
         mss: 512,
         window: 1024,
         features: 0x27,
+        predicts: false,
         clock_khz: 31_250,
     };
 
@@ -280,6 +284,26 @@ pub mod port {
     pub const WERR: Word = Word(121);
     pub const MAC1: Word = Word(121);
     pub const TXDRAIN: Word = Word(122);
+    pub const PREDICTED: Word = Word(123);
+    pub const EXPECT_SEND: Word = Word(123);
+    pub const EXPECT_RECEIVE: Word = Word(124);
+    pub const ALREADY: Word = Word(125);
+    /// Bits of PREDICTED.
+    #[allow(missing_docs)]
+    pub mod predicted {
+        pub const SENT: u8 = 0;
+        pub const PLACED: u8 = 1;
+        pub const COMPLETED: u8 = 2;
+        pub const SIGNALLED: u8 = 3;
+        pub const IS_SEND: u8 = 4;
+    }
+    /// What ALREADY is set to.
+    #[allow(missing_docs)]
+    pub mod already {
+        pub const NOTHING: u8 = 0;
+        pub const WRITTEN: u8 = 1;
+        pub const IF_COMPLETED: u8 = 2;
+    }
     /// Bits of COND.
     #[allow(missing_docs)]
     pub mod cond {

@@ -82,6 +82,12 @@ pub struct Walk<const A: usize> {
     pub waiting: Signal<Out, Bit>,
     /// Memory of the packets, if it is shared.
     pub store: StoreMaster,
+    /// A packet as it is written: which word.
+    pub found_slot: Signal<Out, FB<7>>,
+    /// The word.
+    pub found_data: Signal<Out, FB<32>>,
+    /// It is written.
+    pub found_write: Signal<Out, Bit>,
     /// Next word to read from the ring.
     pub ring_address: Signal<Out, FB<A>>,
     /// The word at the address of the cycle before.
@@ -179,6 +185,9 @@ impl<const A: usize> Walk<A> {
             ready: Signal::default(),
             waiting: Signal::default(),
             store: Default::default(),
+            found_slot: Signal::default(),
+            found_data: Signal::default(),
+            found_write: Signal::default(),
             ring_address: Signal::default(),
             ring_data: Signal::default(),
             ring_wait: Signal::default(),
@@ -508,6 +517,9 @@ impl<const A: usize> Logic for Walk<A> {
             self.state.d.next = State::Command;
         }
         self.packets.data_in.next = self.slot_data.val();
+        self.found_slot.next = self.packets.slot.val();
+        self.found_data.next = self.slot_data.val();
+        self.found_write.next = self.packets.write.val();
 
         // The next FPDU begins here.
         if self.clear.val() {

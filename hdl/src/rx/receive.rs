@@ -45,6 +45,14 @@ pub struct Receive<const A: usize, const D: usize> {
     pub waiting: Signal<Out, Bit>,
     /// Memory of the descriptors, if it is shared.
     pub store: StoreMaster,
+    /// A descriptor as it is written: which word.
+    pub told_slot: Signal<Out, FB<7>>,
+    /// The word.
+    pub told_data: Signal<Out, FB<32>>,
+    /// It is written.
+    pub told_write: Signal<Out, Bit>,
+    /// The descriptor is complete with so many words.
+    pub told_commit: Signal<Out, FB<7>>,
     /// Where the walker reads.
     pub walk_address: Signal<In, FB<A>>,
     /// What is there, a cycle later.
@@ -92,6 +100,10 @@ impl<const A: usize, const D: usize> Receive<A, D> {
             ready: Signal::default(),
             waiting: Signal::default(),
             store: Default::default(),
+            told_slot: Signal::default(),
+            told_data: Signal::default(),
+            told_write: Signal::default(),
+            told_commit: Signal::default(),
             walk_address: Signal::default(),
             walk_data: Signal::default(),
             walk_wait: Signal::default(),
@@ -139,6 +151,10 @@ impl<const A: usize, const D: usize> Logic for Receive<A, D> {
         self.descriptors.data_in.next = self.parse.slot_data.val();
         self.descriptors.write.next = self.parse.slot_write.val();
         self.descriptors.commit.next = self.parse.commit.val();
+        self.told_slot.next = self.parse.slot.val();
+        self.told_data.next = self.parse.slot_data.val();
+        self.told_write.next = self.parse.slot_write.val();
+        self.told_commit.next = self.parse.commit.val();
         self.descriptors.ready.next = self.ready.val();
         self.word.next = self.descriptors.word.val();
         self.valid.next = self.descriptors.valid.val();

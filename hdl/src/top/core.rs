@@ -3,6 +3,7 @@ use crate::fb::{FB, bit_cast};
 use crate::host::Requests;
 use crate::mem::{Packets, Ram};
 use crate::mpa::Walk;
+use crate::predict::{PredictReceive, PredictSend};
 use crate::rx::{Arbiter, Receive};
 use crate::seq::Sequencer;
 use crate::stream::{StreamIn, StreamOut};
@@ -112,6 +113,11 @@ pub struct Core<
     reader: Reader,
     requests: Requests,
     transmit: TxEngine<C, X>,
+    predict_send: PredictSend,
+    predict_receive: PredictReceive,
+    // Commands of the sequencer to the writer that prediction has given already, if it has: it has completed something.
+    written_already: DFF<Bit>,
+    predicted: DFF<Bit>,
     // Of a small one: what goes to the sequencer, what comes from it, and whose turn it is.
     inbox: Ram<8, 32>,
     outbox: Ram<8, 32>,
@@ -133,6 +139,9 @@ pub struct Core<
     writer_flag: Signal<Local, FB<32>>,
     send_tag: Signal<Local, FB<32>>,
     send_flag: Signal<Local, FB<32>>,
+    predicts: Signal<Local, Bit>,
+    rests: Signal<Local, Bit>,
+    outcome: Signal<Local, FB<32>>,
     in_port: Signal<Local, FB<4>>,
     takes: Signal<Local, Bit>,
     out_port: Signal<Local, FB<4>>,
@@ -246,6 +255,10 @@ impl<
             reader,
             requests,
             transmit,
+            predict_send: PredictSend::default(),
+            predict_receive: PredictReceive::default(),
+            written_already: DFF::default(),
+            predicted: DFF::default(),
             inbox: Ram::default(),
             outbox: Ram::default(),
             is_small: Constant::new(small),
@@ -265,6 +278,9 @@ impl<
             writer_flag: Signal::default(),
             send_tag: Signal::default(),
             send_flag: Signal::default(),
+            predicts: Signal::default(),
+            rests: Signal::default(),
+            outcome: Signal::default(),
             in_port: Signal::default(),
             takes: Signal::default(),
             out_port: Signal::default(),
@@ -296,11 +312,26 @@ impl<
 {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, turn, mac_low, mac_high, alarm_at, alarm_on);
+        dff_setup!(self, clock, turn, mac_low, mac_high, alarm_at, alarm_on, written_already, predicted);
         clock!(
-            self, clock, sequencer, arbiter, receive, walk, writes, writer, reader, requests, transmit,
-            inbox, outbox
+            self,
+            clock,
+            sequencer,
+            arbiter,
+            receive,
+            walk,
+            writes,
+            writer,
+            reader,
+            requests,
+            transmit,
+            predict_send,
+            predict_receive,
+            inbox,
+            outbox
         );
+        self.predict_send.reset.next = self.reset.val();
+        self.predict_receive.reset.next = self.reset.val();
         self.sequencer.reset.next = self.reset.val();
         self.arbiter.reset.next = self.reset.val();
         self.receive.reset.next = self.reset.val();
@@ -429,6 +460,46 @@ impl<
         self.conditions.next = self.conditions.val().replace_bit(9, self.transmit.inject_room.val());
         self.sequencer.cond.next = self.conditions.val();
 
+        // Prediction, while the sequencer sleeps: what passes by.
+        self.predict_send.door_offset.next = self.host_offset.val();
+        self.predict_send.door_data.next = self.host_data.val();
+        self.predict_send.door_rings.next =
+            self.host_write.val() && self.host_valid.val() && self.requests.ready.val();
+        self.predict_send.clear.next = self.requests.empty.val()
+            && self.transmit.room.val()
+            && self.pace.val()
+            && !self.predict_receive.busy.val()
+            && !self.predict_receive.placed.val();
+        self.predict_send.seen_data.next = self.small_channel.data.val();
+        self.predict_send.seen_error.next = self.small_channel.error.val();
+        self.predict_send.seen_passes.next = self.small_channel.valid.val() && self.small_channel.ready.val();
+        self.predict_send.reply_word.next = self.reader.word.val();
+        self.predict_send.reply_valid.next = self.reader.valid.val();
+        self.predict_send.read_ready.next = self.reader.command_ready.val();
+        self.predict_send.tx_ready.next = self.transmit.ready.val();
+        self.predict_receive.told_slot.next = self.receive.told_slot.val();
+        self.predict_receive.told_data.next = self.receive.told_data.val();
+        self.predict_receive.told_write.next = self.receive.told_write.val();
+        self.predict_receive.told_commit.next = self.receive.told_commit.val();
+        self.rests.next = self.writes.level.val() == 0;
+        self.predict_receive.clear.next = !self.receive.waiting.val()
+            && self.rests.val()
+            && !self.writes.waiting.val()
+            && !self.predict_send.busy.val()
+            && !self.predict_send.fired.val();
+        self.predict_receive.found_slot.next = self.walk.found_slot.val();
+        self.predict_receive.found_data.next = self.walk.found_data.val();
+        self.predict_receive.found_write.next = self.walk.found_write.val();
+        self.predict_receive.packet_waits.next = self.walk.waiting.val();
+        self.predict_receive.packet_first.next = self.walk.first.val();
+        self.predict_receive.walk_ready.next = self.walk.command_ready.val();
+        self.predict_receive.quiet.next = self.quiet.val();
+        self.predict_receive.failed.next = self.writer.error.val();
+        self.predicts.next = self.predict_send.busy.val() || self.predict_receive.busy.val();
+        self.outcome.next = self.predict_send.outcome.val()
+            | (bit_cast::<32, 1>(self.predict_receive.completed.val().into()) << 2)
+            | (bit_cast::<32, 1>(self.predict_receive.placed.val().into()) << 1);
+
         // Ports read.
         self.in_port.next = self.sequencer.port.val();
         self.takes.next = self.sequencer.port_take.val();
@@ -496,6 +567,18 @@ impl<
             self.sequencer.port_valid.next = self.transmit.idle.val();
         }
 
+        self.predict_send.disarm.next = false;
+        self.predict_receive.disarm.next = false;
+        if self.in_port.val() == 11 {
+            self.sequencer.port_data.next = self.outcome.val();
+            self.sequencer.port_valid.next = !self.predicts.val();
+            if self.takes.val() && !self.predicts.val() {
+                self.predict_send.disarm.next = true;
+                self.predict_receive.disarm.next = true;
+                self.predicted.d.next = self.predict_receive.completed.val();
+            }
+        }
+
         // Ports written.
         self.out_port.next = self.sequencer.out_port.val();
         self.puts.next = self.sequencer.out_valid.val();
@@ -513,7 +596,11 @@ impl<
         self.transmit.command.next = self.word.val();
         self.transmit.valid.next = false;
         self.sequencer.out_ready.next = true;
-        if self.out_port.val() == 1 {
+        self.predict_send.script.next = self.word.val();
+        self.predict_send.script_write.next = false;
+        self.predict_receive.script.next = self.word.val();
+        self.predict_receive.script_write.next = false;
+        if (self.out_port.val() == 1) && !self.written_already.q.val() {
             self.sequencer.out_ready.next = self.writes.room.val();
             if self.puts.val() && self.writes.room.val() {
                 self.writes.write.next = true;
@@ -550,7 +637,37 @@ impl<
             self.mac_high.d.next = self.word.val();
         }
 
+        if !self.is_small.val() {
+            if self.puts.val() && (self.out_port.val() == 11) {
+                self.predict_send.script_write.next = true;
+            }
+            if self.puts.val() && (self.out_port.val() == 12) {
+                self.predict_receive.script_write.next = true;
+            }
+            if self.puts.val() && (self.out_port.val() == 13) {
+                self.written_already.d.next = self.word.val().get_bit(0)
+                    || (self.word.val().get_bit(1) && self.written_already.q.val() && self.predicted.q.val());
+            }
+            // What prediction says goes where the sequencer's words go, which has nothing to say then.
+            if self.predict_send.busy.val() {
+                self.reader.command.next = self.predict_send.read_word.val();
+                self.reader.command_valid.next = self.predict_send.read_valid.val();
+                self.reader.ready.next = self.predict_send.reply_ready.val();
+                self.transmit.command.next = self.predict_send.tx_word.val();
+                self.transmit.valid.next = self.predict_send.tx_valid.val();
+            }
+            if self.predict_receive.busy.val() {
+                self.walk.command.next = self.predict_receive.walk_word.val();
+                self.walk.command_valid.next = self.predict_receive.walk_valid.val();
+                self.walk.ready.next = self.predict_receive.packet_ready.val();
+                self.writes.slot.next = self.predict_receive.write_slot.val();
+                self.writes.data_in.next = self.predict_receive.write_data.val();
+                self.writes.write.next = self.predict_receive.write_enable.val();
+                self.writes.commit.next = self.predict_receive.write_commit.val();
+            }
+        }
         self.waiting.next = self.sequencer.waiting.val()
+            && !self.predicts.val()
             && self.quiet.val()
             && self.walk.command_ready.val()
             && self.transmit.idle.val()
@@ -564,6 +681,8 @@ impl<
         if self.reset.val() {
             self.alarm_on.d.next = false;
             self.mac_high.d.next = 0.into();
+            self.written_already.d.next = false;
+            self.predicted.d.next = false;
         }
     }
 }

@@ -84,6 +84,8 @@ pub mod ctrl {
     pub const TX_ENABLE: u32 = 1 << 1;
     /// Give frames for other MAC addresses to the raw ring too.
     pub const PROMISCUOUS: u32 = 1 << 2;
+    /// Let the sequencer do everything, as if there were no prediction in gates: nothing but time differs.
+    pub const NO_PREDICTION: u32 = 1 << 3;
     /// Clear the sticky bits of `STATUS`.
     pub const CLEAR_STICKY: u32 = 1 << 30;
     /// Back to power-up state.

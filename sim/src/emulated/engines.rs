@@ -5,6 +5,7 @@
 //! engine takes its cycles, beside the sequencer.
 
 use super::command::{Commands, Delayed, address};
+use super::predict::{self, Script};
 use super::rx::Receiver;
 use super::tx::{Outcome, Transmitter};
 use super::walker::{Packets, Stretch, walk};
@@ -12,7 +13,7 @@ use super::writer::Writer;
 use super::{reader, tx, writer};
 use ironwarp_micro::interp::Ports;
 use ironwarp_micro::isa::Word;
-use ironwarp_micro::layout::port::{self, cond};
+use ironwarp_micro::layout::port::{self, already, cond, predicted};
 use ironwarp_proto::pins::{Dma, Frame};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -44,6 +45,17 @@ struct Busy {
     writer: u64,
     reader: u64,
     transmitter: u64,
+}
+
+/// What is expected, and what the sequencer says once more.
+#[derive(Debug, Default)]
+struct Predict {
+    send: Script,
+    receive: Script,
+    /// The last prediction completed a receive.
+    completed: bool,
+    /// Commands to the writer are not executed: they were.
+    written: bool,
 }
 
 /// All of them.
@@ -78,6 +90,7 @@ pub struct Engines {
     /// Answers to its reads.
     pub answers: VecDeque<u32>,
     alarm: Option<u32>,
+    predict: Predict,
     /// What the program did that no engine does.
     pub fault: Option<String>,
     trace: bool,
@@ -108,6 +121,7 @@ impl Engines {
             host: VecDeque::new(),
             answers: VecDeque::new(),
             alarm: None,
+            predict: Predict::default(),
             fault: None,
             trace,
         }
@@ -249,6 +263,60 @@ impl Engines {
         reply.into_iter().for_each(|word| self.replies.push(at, word));
     }
 
+    /// Port PREDICTED: the gates would have acted when the first thing came that waits now.
+    fn predicted(&mut self) -> u32 {
+        let scripts = [&mut self.predict.send, &mut self.predict.receive].map(std::mem::take);
+        let sent = scripts[0].armed().map_or(0, |script| self.predict_send(script));
+        let received = match scripts[1].armed() {
+            Some(script) if sent == 0 => self.predict_receive(script),
+            _ => 0,
+        };
+        self.predict.completed = received >> predicted::COMPLETED & 1 != 0;
+        sent | received
+    }
+
+    fn predict_send(&mut self, script: &[u32; predict::SCRIPT]) -> u32 {
+        let door = self.host.front().zip(self.host.get(1));
+        let rings = door
+            .is_some_and(|(head, value)| head >> 31 == 1 && predict::rings(script, head & 0xff_ffff, *value));
+        if !rings || self.cond() >> cond::TX_ROOM & 1 == 0 {
+            return 0;
+        }
+        let reply = reader::read(&script[..3], &*self.dma);
+        let (told, sent) = match reply[1..].try_into() {
+            Ok(entry) => predict::send(script, entry, None),
+            Err(_) => predict::send(script, &[0; predict::ENTRY], Some(0)),
+        };
+        told.into_iter().for_each(|word| self.command(port::TX, word));
+        sent.map_or(0, predict::Sent::outcome)
+    }
+
+    fn predict_receive(&mut self, script: &[u32; predict::SCRIPT]) -> u32 {
+        let descriptor = self.receiver.descriptors().get(..9);
+        let Some((at, bytes)) = descriptor.and_then(|words| predict::segment(script, words)) else {
+            return 0;
+        };
+        if !self.writes.is_empty() || self.writer.has_error() {
+            return 0;
+        }
+        let both = 1 << predicted::PLACED | 1 << predicted::COMPLETED;
+        if predict::is_ack(script) {
+            predict::acknowledged(script).iter().for_each(|word| self.command(port::WRITER, *word));
+            return both;
+        }
+        let crc = script[6] >> 16 & 1 != 0;
+        let stretch = Stretch { markers: false, crc, to_marker: 0 };
+        let packets = walk(&self.receiver.bytes(at as usize, bytes as usize), stretch);
+        let Some([place, complete]) = predict::receive(script, at, bytes, &packets[0]) else { return 0 };
+        place.into_iter().for_each(|word| self.command(port::WRITER, word));
+        self.write_out(PUT_OFF);
+        if self.writer.has_error() {
+            return 1 << predicted::PLACED;
+        }
+        complete.into_iter().for_each(|word| self.command(port::WRITER, word));
+        both
+    }
+
     fn command(&mut self, to: Word, value: u32) {
         let (name, commands) = match to {
             port::WRITER => ("writer", &mut self.writes),
@@ -298,6 +366,7 @@ impl Ports for Engines {
             port::NOW => Some(self.now),
             port::TXERR => Some(self.failed.pop_front().map_or(0, |tag| 1 << 31 | u32::from(tag))),
             port::WERR => Some(self.writer.pending()),
+            port::PREDICTED => Some(self.predicted()),
             port::TXDRAIN => {
                 if self.latency.is_none() {
                     self.send(PUT_OFF);
@@ -326,6 +395,14 @@ impl Ports for Engines {
 
     fn write(&mut self, address: u8, value: u32) -> bool {
         match Word(address) {
+            port::WRITER if self.predict.written => {}
+            port::EXPECT_SEND => self.predict.send.push(value),
+            port::EXPECT_RECEIVE => self.predict.receive.push(value),
+            port::ALREADY => {
+                let is = |bit: u8| value & u32::from(bit) != 0;
+                let goes_on = self.predict.written && self.predict.completed;
+                self.predict.written = is(already::WRITTEN) || is(already::IF_COMPLETED) && goes_on;
+            }
             to @ (port::WRITER | port::DMAC | port::WALKC | port::TX) => self.command(to, value),
             port::HOSTR => self.answers.push_back(value),
             port::ALARM => self.alarm = Some(value),

@@ -11,6 +11,7 @@ mod engines;
 #[cfg(test)]
 mod memory;
 mod meter;
+pub mod predict;
 pub mod reader;
 pub mod rx;
 mod timed;

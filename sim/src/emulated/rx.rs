@@ -16,7 +16,7 @@ mod mac1 {
 }
 
 /// What D0 says about a frame.
-mod class {
+pub(super) mod class {
     pub const SEGMENT: u32 = 0;
     pub const RAW: u32 = 1;
     pub const OTHER: u32 = 2;
@@ -93,6 +93,11 @@ impl Receiver {
     /// The next word of the descriptors.
     pub fn descriptor(&mut self) -> Option<u32> {
         self.descriptors.pop_front()
+    }
+
+    /// The words that are there, of one or more descriptors.
+    pub fn descriptors(&mut self) -> &[u32] {
+        self.descriptors.make_contiguous()
     }
 
     /// Whether there is one.

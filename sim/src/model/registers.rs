@@ -171,7 +171,8 @@ impl Model {
             self.core.host.dma_fault = false;
             self.core.host.events.overflow = false;
         }
-        self.registers.ctrl = value & (ctrl::RX_ENABLE | ctrl::TX_ENABLE | ctrl::PROMISCUOUS);
+        self.registers.ctrl =
+            value & (ctrl::RX_ENABLE | ctrl::TX_ENABLE | ctrl::PROMISCUOUS | ctrl::NO_PREDICTION);
     }
 
     fn update_timing(&mut self) {

@@ -11,7 +11,7 @@ use ironwarp_proto::abi::regs::Counter;
 
 /// Words of a CQ: next index to produce and to consume, entries (0: not running), flags.
 pub(super) const PRODUCER: u8 = 4;
-const CONSUMER: u8 = 5;
+pub(super) const CONSUMER: u8 = 5;
 pub(super) const SIZE: u8 = 6;
 pub(super) const FLAGS: u8 = 7;
 /// Bits of the flags: broken; armed for any completion, for solicited ones (as in the doorbell).
@@ -20,10 +20,17 @@ const ANY: u8 = 16;
 const SOLICITED: u8 = 17;
 
 /// T8 = the words of CQ A0.
-fn find(p: &mut Asm, sizes: &Sizes) {
+pub(super) fn find(p: &mut Asm, sizes: &Sizes) {
     p.shl(T8, A0, 3);
     p.ldi(T9, sizes.cqs().into());
     p.add(T8, T8, T9);
+}
+
+/// Whatever prediction has written, what comes now it has not.
+pub(super) fn written(p: &mut Asm, sizes: &Sizes) {
+    if sizes.predicts {
+        p.mov(port::ALREADY, port::already::NOTHING);
+    }
 }
 
 /// The event `kind` with `code` of CQ `cq`.
@@ -50,6 +57,7 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
         p.ldt(T10, T8, CONSUMER);
         p.rare(bit(T12, BROKEN), |p| {
             p.bind(drop);
+            written(p, sizes);
             count(p, Counter::CqOverflows);
             p.mov(R0, 0);
             p.ret();
@@ -81,6 +89,7 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
         p.mov(T13, E7);
         phase(p, T13, T9, T11);
         p.mov(port::WRITER, T13);
+        written(p, sizes);
         p.add(T9, T9, 1);
         p.loh(T9, T9);
         p.stt(T8, PRODUCER, T9);

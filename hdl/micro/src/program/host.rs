@@ -262,7 +262,7 @@ fn write(p: &mut Asm) {
     p.routine("write_ctrl", |p| {
         const { assert!(ctrl::CLEAR_STICKY == 1 << 30) };
         p.if_(bit(H1, 30), |p| p.stt(ZERO, dev::STICKY, 0));
-        let mask = ctrl::RX_ENABLE | ctrl::TX_ENABLE | ctrl::PROMISCUOUS;
+        let mask = ctrl::RX_ENABLE | ctrl::TX_ENABLE | ctrl::PROMISCUOUS | ctrl::NO_PREDICTION;
         p.and(T0, H1, mask as u8);
         p.stt(ZERO, reg(regs::CTRL), T0);
         const { assert!(ctrl::TX_ENABLE == 1 << 1) };

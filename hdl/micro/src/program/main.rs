@@ -196,7 +196,15 @@ fn dispatch(p: &mut Asm, sizes: &Sizes, top: Label, boot: Label) {
         wait(p, on(&[cond::RXD]));
     });
     p.goto_if(ne(READY_COUNT, 0), wait_tx);
-    wait(p, on(&[cond::RXD]));
+    if sizes.predicts {
+        p.call("expect");
+        p.wait(seldom | on(&[cond::RXD]));
+        p.mov(T0, port::PREDICTED);
+        p.rare(ne(T0, 0), |p| super::predict::catch_up(p, sizes));
+        p.goto(top);
+    } else {
+        wait(p, on(&[cond::RXD]));
+    }
     p.bind(wait_tx);
     wait(p, on(&[cond::RXD, cond::TX_ROOM]));
     p.bind(busy);

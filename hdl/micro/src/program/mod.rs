@@ -13,6 +13,7 @@
 //! | `stream` | stream mode | `stream.rs` |
 //! | `mpa` | FPDUs in | `rdma/receive.rs` |
 //! | `alike` | the short way of small Writes that come | |
+//! | `predict` | what is expected next, said before the sequencer sleeps | |
 //! | `deliver`, `untagged`, `buffer`, `fault` | DDP and RDMAP rules | `rdma/deliver.rs` |
 //! | `work`, `message`, `transmit`, `render`, `writes`, `runs` | send entries, messages, FPDUs out and journal, frames, the short ways of small Writes | `rdma/work.rs`, `rdma/transmit.rs` |
 //!
@@ -58,6 +59,9 @@
 //! * `ack_now`: the current QP owes an ACK at once.
 //! * `stream_activate`, `stream_post` (A0; R0 ok), `stream_consume` (A0; R0 ok), `stream_arm` (A0), `update_window`.
 //!
+//! Prediction (`predict`), if there is any:
+//! * `expect`: the sequencer is about to sleep.
+//!
 //! RDMA receive (`mpa`, `deliver`):
 //! * `rdma_deliver`: A0 = ring byte address, A1 = bytes in order of the current QP, first sequence number A2. Starts the walker; the frame is finished when it ends.
 //! * `walk_packet`: a walker packet is there. Ends with `rx_finish` of the frame when it was the last.
@@ -87,6 +91,7 @@ mod host;
 mod main;
 mod message;
 mod mpa;
+mod predict;
 mod raw;
 mod receive;
 mod region;
@@ -136,6 +141,9 @@ pub fn assemble(sizes: &Sizes) -> Result<Program, AsmError> {
     transmit::define(p, sizes);
     render::define(p, sizes);
     runs::define(p, sizes);
+    if sizes.predicts {
+        predict::define(p, sizes);
+    }
     std::mem::take(p).assemble(ROM)
 }
 

@@ -6,6 +6,7 @@ use super::receive::STREAM;
 use super::timers::{count, mask, tcb};
 use super::work::filled;
 use crate::asm::{Asm, Label, after, before, bit, eq, geu, gtu, leu, ltu, nbit, ne};
+use crate::isa::Word;
 use crate::layout::c::*;
 use crate::layout::g::*;
 use crate::layout::{Sizes, fa, fb, fc, fd, port, q};
@@ -263,7 +264,7 @@ fn send_data(p: &mut Asm, sizes: &Sizes, ack: Label, none: Label) {
 }
 
 /// TX1 bytes from TX0 have left, and FIN behind them.
-fn sent(p: &mut Asm) {
+pub(super) fn sent(p: &mut Asm) {
     p.mov(T0, port::NOW);
     p.rare(eq(SND_MAX, SND_UNA), |p| p.call("tx_idle"));
     p.add(T1, TX0, TX1);
@@ -350,23 +351,48 @@ fn set_window(p: &mut Asm) {
 /// HEADER: A0 SEQ, A1 payload bytes, A2 flags. The acknowledgment number and the window are those of this moment: no other
 /// ACK is due then. Changes T8..T15.
 fn frame_headers(p: &mut Asm) {
-    p.ldi(port::TX, engine::HEADER);
+    header_words(p, port::TX);
+    headers_said(p);
+}
+
+/// Book-keeping of headers that were just said: T9, T11 as [`header_words`] leaves them.
+pub(super) fn headers_said(p: &mut Asm) {
+    p.add(T9, RCV_NXT, T9);
+    p.if_(after(T9, RCV_ADV), |p| p.mov(RCV_ADV, T9));
+    p.ldi(T9, 1 << 16);
+    p.add(T9, T11, T9);
+    p.stt(TQ, q::IDENT, T9);
+    p.andn(FB, FB, mask(fb::ACK_NOW));
+    p.andn(FC, FC, mask(fc::ACK_DELAYED));
+    p.mov(UNACKED, 0);
+}
+
+/// HEADER and its words to port `to`, arguments as [`frame_headers`]; T9 = the window that they offer, bytes, T11 = IPv4 identification 31:16. Changes T8..T11.
+pub(super) fn header_words(p: &mut Asm, to: Word) {
+    p.ldi(to, engine::HEADER);
     for word in 0..4 {
-        p.ldt(port::TX, TQ, q::TEMPLATE + word);
+        p.ldt(to, TQ, q::TEMPLATE + word);
     }
     p.ldt(T8, TQ, tcb::IP);
     p.add(T8, T8, A1);
-    p.bswap(port::TX, T8);
-    p.ldt(T8, TQ, q::IDENT);
-    p.bswap(port::TX, T8);
-    p.ldi(T9, 1 << 16);
-    p.add(T8, T8, T9);
-    p.stt(TQ, q::IDENT, T8);
+    p.bswap(to, T8);
+    p.ldt(T11, TQ, q::IDENT);
+    p.bswap(to, T11);
     for word in 6..10 {
-        p.ldt(port::TX, TQ, q::TEMPLATE + word);
+        p.ldt(to, TQ, q::TEMPLATE + word);
     }
-    p.bswap(port::TX, A0);
-    p.bswap(port::TX, RCV_NXT);
+    p.bswap(to, A0);
+    p.bswap(to, RCV_NXT);
+    offer(p);
+    p.ldi(T10, 0x5000);
+    p.or(T10, T10, A2);
+    p.pack(T8, T10, T8);
+    p.bswap(to, T8);
+    p.mov(to, 0);
+}
+
+/// T8 = the window field to send now, T9 = what it says in bytes. Changes T10.
+pub(super) fn offer(p: &mut Asm) {
     // The right edge offered never moves left (RFC 9293 section 3.8.6).
     p.mov(T8, RCV_WND);
     p.add(T9, RCV_NXT, T8);
@@ -378,14 +404,4 @@ fn frame_headers(p: &mut Asm) {
     p.shr(T9, T8, 16);
     p.rare(ne(T9, 0), |p| p.ldi(T8, 0xffff));
     p.shl(T9, T8, T10);
-    p.add(T9, RCV_NXT, T9);
-    p.if_(after(T9, RCV_ADV), |p| p.mov(RCV_ADV, T9));
-    p.ldi(T10, 0x5000);
-    p.or(T10, T10, A2);
-    p.pack(T8, T10, T8);
-    p.bswap(port::TX, T8);
-    p.mov(port::TX, 0);
-    p.andn(FB, FB, mask(fb::ACK_NOW));
-    p.andn(FC, FC, mask(fc::ACK_DELAYED));
-    p.mov(UNACKED, 0);
 }

@@ -66,13 +66,13 @@ pub(super) fn deliver(p: &mut Asm, sizes: &Sizes, e: &Errors) {
     p.bind(queue_0);
     p.goto_if(ne(W3, c::MSN0), e.msn);
     p.goto_if(geu(OPCODE, Opcode::ImmediateData as u8), immediate);
-    send(p, e);
+    send(p, sizes, e);
     p.goto(e.tail);
 
     p.bind(immediate);
     p.goto_if(bit(c::FD, fd::OPEN), e.unexpected);
     fixed_size(p, e, ImmediateData::LEN);
-    deliver_immediate(p, e);
+    deliver_immediate(p, sizes, e);
     p.goto(e.tail);
 
     p.bind(other);
@@ -130,9 +130,15 @@ fn fail_receive(p: &mut Asm, status: Status, error: Label) {
 }
 
 /// The message in the open receive is whole: what came before it is in memory, then its completion.
-fn complete(p: &mut Asm, e: &Errors) {
+fn complete(p: &mut Asm, sizes: &Sizes, e: &Errors) {
     p.call("drain");
-    p.rare(ne(R0, 0), |p| fail_receive(p, Status::LocalProtection, e.own));
+    p.rare(ne(R0, 0), |p| {
+        super::cq::written(p, sizes);
+        fail_receive(p, Status::LocalProtection, e.own);
+    });
+    if sizes.predicts {
+        p.mov(ALREADY, already::IF_COMPLETED);
+    }
     p.mov(E7, Status::Ok as u8);
     p.call("complete_receive");
     p.goto_if(eq(R0, 0), e.cq_broken);
@@ -140,7 +146,7 @@ fn complete(p: &mut Asm, e: &Errors) {
 }
 
 /// A segment of a Send.
-fn send(p: &mut Asm, e: &Errors) {
+fn send(p: &mut Asm, sizes: &Sizes, e: &Errors) {
     p.goto_if(ne(W4, c::OPEN_RECEIVED), e.offset);
     p.rare(nbit(c::FD, fd::OPEN), |p| {
         p.call("take_receive");
@@ -174,10 +180,10 @@ fn send(p: &mut Asm, e: &Errors) {
         });
     });
     p.add(c::MSN0, W3, 1);
-    complete(p, e);
+    complete(p, sizes, e);
 }
 
-fn deliver_immediate(p: &mut Asm, e: &Errors) {
+fn deliver_immediate(p: &mut Asm, sizes: &Sizes, e: &Errors) {
     p.mov(E4, WALK);
     p.mov(E5, WALK);
     p.call("take_receive");
@@ -187,7 +193,7 @@ fn deliver_immediate(p: &mut Asm, e: &Errors) {
     p.ldi(T5, RECEIVE | IMMEDIATE);
     p.rare(bit(OPCODE, 0), |p| p.ldi(T5, RECEIVE | IMMEDIATE | SOLICITED));
     p.add(c::MSN0, W3, 1);
-    complete(p, e);
+    complete(p, sizes, e);
 }
 
 /// T4 = T address of the next free entry of the Read Request queue, if IRD allows one more. Changes T3, T8.
