@@ -330,8 +330,9 @@ impl<
             inbox,
             outbox
         );
-        self.predict_send.reset.next = self.reset.val();
-        self.predict_receive.reset.next = self.reset.val();
+        // A small one has none: what is always reset is not there after synthesis.
+        self.predict_send.reset.next = self.reset.val() || self.is_small.val();
+        self.predict_receive.reset.next = self.reset.val() || self.is_small.val();
         self.sequencer.reset.next = self.reset.val();
         self.arbiter.reset.next = self.reset.val();
         self.receive.reset.next = self.reset.val();
