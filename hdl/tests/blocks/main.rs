@@ -14,6 +14,7 @@ mod latency;
 mod lint;
 mod markers;
 mod packets;
+mod predict_both;
 mod predict_receive;
 mod predict_send;
 mod ram;
