@@ -55,6 +55,7 @@ pub struct Bursts {
     /// It is taken.
     pub accept: Signal<In, Bit>,
     is_narrow: Constant<Bit>,
+    is_aligned: Constant<Bit>,
     // The address: page of 4 KiB, word in it, byte in that.
     high: DFF<FB<32>>,
     page: DFF<FB<20>>,
@@ -100,6 +101,7 @@ impl Default for Bursts {
             request: Signal::default(),
             accept: Signal::default(),
             is_narrow: Constant::new(false),
+            is_aligned: Constant::new(false),
             high: DFF::default(),
             page: DFF::default(),
             inner: DFF::default(),
@@ -131,6 +133,12 @@ impl Bursts {
     /// With addresses of 32 bits.
     pub fn narrow(mut self) -> Self {
         self.is_narrow = Constant::new(true);
+        self
+    }
+
+    /// For whole words: bits 1:0 of an address are ignored.
+    pub fn aligned(mut self) -> Self {
+        self.is_aligned = Constant::new(true);
         self
     }
 }
@@ -197,6 +205,9 @@ impl Logic for Bursts {
             self.page.d.next = self.word.val().get_bits::<20>(12);
             self.inner.d.next = self.word.val().get_bits::<10>(2);
             self.odd.d.next = self.word.val().get_bits::<2>(0);
+        }
+        if self.is_aligned.val() {
+            self.odd.d.next = 0.into();
         }
         if self.set_high.val() {
             self.high.d.next = self.upper.val();

@@ -30,7 +30,7 @@ enum State {
 /// ```
 ///
 /// **Interface.** Commands of three words on `command`, replies on `word`, both as in section 5 of docs/microarchitecture.md.
-/// A command is taken when the one before is done. 0 words, or more than 64 (with a mask: 256), are not a command: the word is dropped.
+/// A command is taken when the one before is done. Bits 1:0 of the address are ignored: else a burst would have a word more than is taken, and the next reply begin with it. 0 words, or more than 64 (with a mask: 256), are not a command: the word is dropped.
 /// `waiting`, `store`: of the replies, see [`Packets`].
 ///
 /// **Theory of operation.** The status comes before the words and is known behind them, so they are written behind its place
@@ -110,7 +110,7 @@ impl Reader {
             waiting: Signal::default(),
             store: Default::default(),
             channel: Default::default(),
-            bursts: Bursts::default(),
+            bursts: Bursts::default().aligned(),
             packets,
             state: DFF::default(),
             count: DFF::default(),

@@ -21,7 +21,9 @@ fn run(bench: &mut Bench<Reader>, seed: u64, count: usize, pace: usize) {
         let most = if mask == 0 { 64 } else { 256 };
         let count = [1 + r.below(most), 1 + r.below(most), 1 + r.below(4), most][r.below(4)];
         let address = BASE + 4 * (if r.below(2) == 0 { r.below(4096) } else { 2048 - r.below(64) } as u64);
-        words.extend([count as u32 | mask << 16, address as u32, (address >> 32) as u32]);
+        // What is below a word is ignored.
+        let below = if r.below(4) == 0 { r.below(4) as u32 } else { 0 };
+        words.extend([count as u32 | mask << 16, address as u32 | below, (address >> 32) as u32]);
         let places: Vec<u64> = (address..).step_by(4).take(count).collect();
         if places.iter().all(|at| memory.is_there(*at)) {
             expected.push(0);
