@@ -13,6 +13,7 @@ use ironwarp_hdl::host::Requests;
 use ironwarp_hdl::mac::{Crc32x8, Ethernet, GigabitEthernet};
 use ironwarp_hdl::mem::{FLASH_BASE, Fifo, Flash, Packets};
 use ironwarp_hdl::mpa::{Markers, Walk};
+use ironwarp_hdl::predict::{PredictReceive, PredictSend};
 use ironwarp_hdl::rx::{Arbiter, Parse, Receive};
 use ironwarp_hdl::seq::{SeqWindow, Sequencer};
 use ironwarp_hdl::top::{SMALL_FRAME_MAX as FRAME_MAX, SMALL_LINE, small_core};
@@ -37,6 +38,9 @@ const BLOCKS: &[Maker] = &[
     ("mem/fifo", |name| Design::new(name, Fifo::<8, 32>::default())),
     ("mem/flash", |name| Design::new(name, Flash::<13>::new(FLASH_BASE, SMALL_LINE))),
     ("mem/packets", |name| Design::new(name, Packets::<8, 32, 9>::default())),
+    // Not in small.
+    ("predict/send", |name| Design::new(name, PredictSend::default())),
+    ("predict/receive", |name| Design::new(name, PredictReceive::default())),
     ("rx/arbiter", |name| Design::new(name, Arbiter::default())),
     ("rx/parse", |name| Design::new(name, Parse::<9>::default())),
     ("rx/receive", |name| Design::new(name, Receive::<9, 8>::default())),

@@ -141,6 +141,7 @@ pub struct Core<
     send_flag: Signal<Local, FB<32>>,
     predicts: Signal<Local, Bit>,
     rests: Signal<Local, Bit>,
+    rings: Signal<Local, Bit>,
     outcome: Signal<Local, FB<32>>,
     in_port: Signal<Local, FB<4>>,
     takes: Signal<Local, Bit>,
@@ -280,6 +281,7 @@ impl<
             send_flag: Signal::default(),
             predicts: Signal::default(),
             rests: Signal::default(),
+            rings: Signal::default(),
             outcome: Signal::default(),
             in_port: Signal::default(),
             takes: Signal::default(),
@@ -464,8 +466,8 @@ impl<
         // Prediction, while the sequencer sleeps: what passes by.
         self.predict_send.door_offset.next = self.host_offset.val();
         self.predict_send.door_data.next = self.host_data.val();
-        self.predict_send.door_rings.next =
-            self.host_write.val() && self.host_valid.val() && self.requests.ready.val();
+        self.rings.next = self.host_write.val() && self.host_valid.val() && self.requests.ready.val();
+        self.predict_send.door_rings.next = self.rings.val();
         self.predict_send.clear.next = self.requests.empty.val()
             && self.transmit.room.val()
             && self.pace.val()
@@ -486,6 +488,8 @@ impl<
         self.predict_receive.clear.next = !self.receive.waiting.val()
             && self.rests.val()
             && !self.writes.waiting.val()
+            // A doorbell in the same cycle goes first: the program catches up with one of both.
+            && !self.rings.val()
             && !self.predict_send.busy.val()
             && !self.predict_send.fired.val();
         self.predict_receive.found_slot.next = self.walk.found_slot.val();

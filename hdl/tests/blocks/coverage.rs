@@ -19,6 +19,8 @@ fn the_document_shows_the_lists() {
     assert_shown("mem/ram", crate::ram::SITUATIONS);
     assert_shown("mpa/markers", crate::markers::SITUATIONS);
     assert_shown("mpa/walk", crate::walk::SITUATIONS);
+    assert_shown("predict/receive", crate::predict_receive::SITUATIONS);
+    assert_shown("predict/send", crate::predict_send::SITUATIONS);
     assert_shown("rx/arbiter", crate::arbiter::SITUATIONS);
     assert_shown("rx/receive", crate::receive::SITUATIONS);
     assert_shown("seq/core", crate::sequencer::SITUATIONS);

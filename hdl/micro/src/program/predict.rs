@@ -18,7 +18,7 @@ use crate::isa::Word;
 use crate::layout::c::*;
 use crate::layout::g::*;
 use crate::layout::port::{self, already, cond, predicted};
-use crate::layout::{Sizes, fa, fb, fc, fd, q, t};
+use crate::layout::{Sizes, fa, fc, fd, q, t};
 use ironwarp_proto::abi::regs::{self, Counter, ctrl};
 use ironwarp_proto::abi::send_entry::{INLINE_MAX, Opcode as Verb};
 use ironwarp_proto::ddp::UNTAGGED_LEN;
