@@ -29,7 +29,7 @@ registers! {
     FEATURES = 0x008, "R", "Bit 0 markers, 1 atomics, 2 immediate data, 3 stream mode, 4 SRQ, 5 memory windows.";
     LIMITS0 = 0x00C, "R", "log2 of the number of QPs 7:0, regions 15:8, CQs 23:16, SRQs 31:24.";
     LIMITS1 = 0x010, "R", "IRD limit 7:0, ORD limit 15:8, SGEs of an entry 23:16, inline bytes 31:24.";
-    CTRL = 0x014, "RW", "Bit 0 receive enable, 1 transmit enable, 2 promiscuous, 31 soft reset (clears itself; DMA drained).";
+    CTRL = 0x014, "RW", "Bit 0 receive enable, 1 transmit enable, 2 promiscuous, 3 no prediction (only time differs), 31 soft reset (clears itself; DMA drained).";
     STATUS = 0x018, "R", "Bit 0 link up, 1 DMA fault seen, 2 EQ overflow (write 1 to CTRL bit 30 clears 1 and 2), 3 transmitter idle.";
     CLOCK = 0x01C, "R", "Core clock, kHz.";
     MAC_LO = 0x020, "RW", "Own MAC address, first byte on the wire in bits 7:0.";
