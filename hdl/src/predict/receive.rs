@@ -43,7 +43,7 @@ enum State {
 ///
 /// `told_*`: words of descriptors as the parser writes them. `clear`: no descriptor waits, and the writer has done everything. `found_*`: words of packets as the walker writes
 /// them; `packet_*`: the packets, which are taken and dropped. `quiet`: the writer has done everything and has all answers; `failed`: one says that a
-/// write failed. `disarm`, `busy` as in [`PredictSend`](super::PredictSend). `placed`: the payload was placed, or there is none; `completed`: and the completion is commanded.
+/// write failed. `disarm`, `busy` as in [`PredictSend`](super::PredictSend). `placed`: the payload was placed, or of an ACK the completion is commanded; `completed`: and the completion is commanded.
 ///
 /// **Theory of operation.** The addresses and numbers of a segment are compared as they come by. It has to bring one whole FPDU, the only and last segment of the Send that is expected, and nothing else.
 /// While it is walked, the writer's commands are put behind the end of its queue; with a good CRC they become part of it. Those of the completion follow when the payload is in memory.
@@ -314,7 +314,6 @@ impl Logic for PredictReceive {
                     // Nothing to walk, nothing to place.
                     if self.is_ack.q.val() {
                         self.state.d.next = State::Place;
-                        self.is_placed.d.next = true;
                         self.base.d.next = 5.into();
                         self.following.next = 5.into();
                     }
@@ -371,6 +370,7 @@ impl Logic for PredictReceive {
                     self.state.d.next = State::Drain;
                     if !self.failed.val() {
                         self.write_commit.next = 12.into();
+                        self.is_placed.d.next = true;
                         self.is_completed.d.next = true;
                     }
                 }
