@@ -11,7 +11,9 @@ use ironwarp_sim::engine::{Engine, EngineError};
 use ironwarp_sim::model::ModelConfig;
 use ironwarp_sim::rtl::verilated::VerilateError;
 use ironwarp_testbench::rig::Rig;
-use ironwarp_testbench::scene::{BASE, CQ, LEN, QP, STAG, Scene, context, pattern, tagged, untagged};
+use ironwarp_testbench::scene::{
+    BASE, CQ, LEN, QP, STAG, Scene, context, pattern, send_inline, tagged, untagged,
+};
 
 /// A cycle of the core.
 const CYCLE: Nanos = 16;
@@ -183,4 +185,22 @@ fn memory_with_whims_is_still_memory() {
     }
     scene.rig.elapse(LONG);
     assert!(scene.image() == bytes);
+}
+
+/// The bench itself: a host whose clock stops at just the time of an alarm sees time go on.
+#[test]
+fn time_goes_on_at_an_alarm() {
+    let Some(rig) = rig(7) else { return };
+    let mut scene = Scene::new(rig, context());
+    settle(&mut scene);
+    scene.post(send_inline(b"nobody acknowledges it"));
+    let mut sent = 0;
+    for _ in 0..2000 {
+        sent += scene.rig.frames().len();
+        // Behind the last retry there is nothing to wait for.
+        let Some(at) = scene.rig.device.next_event() else { break };
+        scene.rig.now = scene.rig.now.max(at);
+        scene.rig.device.advance(scene.rig.now);
+    }
+    assert!(sent > 1, "{sent} frames until {} ns", scene.rig.now);
 }

@@ -240,7 +240,8 @@ impl RtlDevice {
                         let until = self.alarm_at().map_or(now, |alarm| alarm.min(now));
                         self.cycle += until.saturating_sub(self.now) * 1000 / period_ps;
                         self.now = until;
-                        if until < now {
+                        // An alarm that is due wakes it, also if it is due just now.
+                        if self.alarm_at().is_some_and(|alarm| alarm <= until) {
                             self.quiet = 0;
                         }
                         continue;
