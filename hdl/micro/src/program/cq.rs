@@ -26,6 +26,21 @@ pub(super) fn find(p: &mut Asm, sizes: &Sizes) {
     p.add(T8, T8, T9);
 }
 
+/// TAG, WORDS and address of the next entry of CQ A0 to port `to`: T8 its words, T9 its producer, T11 its size. Changes T10, T13, T14.
+pub(super) fn begin_entry(p: &mut Asm, to: Word) {
+    p.ldi(T14, 1 << tag::CQ);
+    p.or(T14, T14, A0);
+    p.pack(to, T14, 5);
+    p.sub(T13, T11, 1);
+    p.and(T13, T13, T9);
+    p.shl(T13, T13, 5);
+    p.ldt(T10, T8, 0);
+    p.ldt(T14, T8, 1);
+    p.ldi(to, words(8));
+    p.add(to, T10, T13);
+    p.adc(to, T14, 0);
+}
+
 /// Whatever prediction has written, what comes now it has not.
 pub(super) fn written(p: &mut Asm, sizes: &Sizes) {
     if sizes.predicts {
@@ -72,17 +87,7 @@ pub fn define(p: &mut Asm, sizes: &Sizes) {
             tell(p, EventKind::CqOverflow, 0, A0);
             p.goto(drop);
         });
-        p.ldi(T14, 1 << tag::CQ);
-        p.or(T14, T14, A0);
-        p.pack(port::WRITER, T14, 5);
-        p.sub(T13, T11, 1);
-        p.and(T13, T13, T9);
-        p.shl(T13, T13, 5);
-        p.ldt(T10, T8, 0);
-        p.ldt(T14, T8, 1);
-        p.ldi(port::WRITER, words(8));
-        p.add(port::WRITER, T10, T13);
-        p.adc(port::WRITER, T14, 0);
+        begin_entry(p, port::WRITER);
         for word in [E0, E1, E2, E3, E4, E5, E6] {
             p.mov(port::WRITER, word);
         }

@@ -6,9 +6,8 @@
 
 use super::buffer::RECEIVE;
 use super::cq;
-use super::event::{phase, words};
+use super::event::phase;
 use super::host::reg;
-use super::main::tag;
 use super::send::{PSH_ACK, header_words, headers_said, offer, sent};
 use super::timers::{count, mask};
 use super::transmit::{LAST, MSG_COMPLETES, MSG_INLINE, journal};
@@ -218,17 +217,7 @@ fn addresses(p: &mut Asm) {
 /// The completion for CQ A0 as [`may_complete`] has found it: opcode T2, length T3, entry `index`. Changes T10, T13..T15.
 fn completion(p: &mut Asm, index: Word) {
     const TO: Word = port::EXPECT_RECEIVE;
-    p.ldi(T14, 1 << tag::CQ);
-    p.or(T14, T14, A0);
-    p.pack(TO, T14, 5);
-    p.ldi(TO, words(8));
-    p.sub(T13, T11, 1);
-    p.and(T13, T13, T9);
-    p.shl(T13, T13, 5);
-    p.ldt(T10, T8, 0);
-    p.ldt(T14, T8, 1);
-    p.add(TO, T10, T13);
-    p.adc(TO, T14, 0);
+    cq::begin_entry(p, TO);
     p.pack(TO, T2, QPN);
     p.mov(TO, T3);
     p.mov(TO, index);
